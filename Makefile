@@ -1,0 +1,69 @@
+# Needs Python 3.11 or newer, make and git, nothing else. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+LOCKER := $(VENV)-lock
+PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format types demo bench lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+define require_python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "flowctl needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+endef
+
+setup: $(STAMP) ## create .venv from the hashed lock, with flowctl in it, editable
+
+# Runs again only when what it installs from has changed. The stamp is written last, so an interrupted
+# setup is repeated, and an environment that was left without pip is made anew.
+$(STAMP): requirements/dev.lock pyproject.toml
+	$(require_python)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/$(PIP_INSTALL) --require-hashes -r requirements/dev.lock
+	$(BIN)/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+test: setup lint types ## all that must hold: lint, format, types, tests
+	$(BIN)/python -m pytest -q
+
+lint: setup ## check rules and format
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+format: setup ## mend what can be mended by machine
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+types: setup ## mypy, strict
+	$(BIN)/python -m mypy
+
+demo: setup ## an order that completes, then one whose shipping fails and is undone
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
+
+bench: setup ## durable steps per second, beside what bare SQLite can do
+	$(BIN)/python -m benchmarks
+
+lock: ## resolve the dependencies anew (uv does it, in an environment that is thrown away)
+	$(require_python)
+	$(PYTHON) -m venv --clear $(LOCKER)
+	$(LOCKER)/bin/$(PIP_INSTALL) uv
+	$(call resolve,runtime,)
+	$(call resolve,dev,--extra dev)
+	rm -rf $(LOCKER)
+
+# The lock names versions and hashes, never an index: whoever installs decides where packages come from.
+define resolve
+$(LOCKER)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(2) -o requirements/$(1).lock pyproject.toml
+endef
+
+clean: ## remove what was built or cached, the environment included
+	rm -rf $(VENV) $(LOCKER) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

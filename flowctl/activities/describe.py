@@ -1,0 +1,90 @@
+"""An activity, for people and tools: what ``flowctl activities NAME`` shows and editors complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import msgspec
+
+from flowctl.activities.binding import result_bytes
+from flowctl.activities.definition import Activity
+from flowctl.clock import format_duration
+from flowctl.errors import FlowctlError
+from flowctl.retry import RetryPolicy
+
+_NONE = inspect.Parameter.empty
+
+
+def describe(activity: Activity) -> dict[str, Any]:
+    """``{name, signature, doc, isolation, parameters, additional, result, policy, memory, plugin, origin}``,
+    all JSON.
+
+    ``parameters`` is a list of ``{name, required, default, schema}``, ``result`` a JSON schema; a schema is
+    ``{}`` where nothing is declared, or the type is nobody's but the author's. ``additional`` says whether
+    other arguments are taken. Durations of ``policy`` are text.
+    """
+    binding = activity.binding
+    return {
+        "name": activity.name,
+        "signature": f"{activity.name}{inspect.signature(activity.function)}",
+        "doc": activity.doc,
+        "isolation": activity.isolation,
+        "parameters": [
+            {
+                "name": parameter.name,
+                "required": parameter.required,
+                "default": _default(parameter.default),
+                "schema": _schema(parameter.annotation),
+            }
+            for parameter in binding.parameters
+        ],
+        "additional": binding.rest is not None,
+        "result": _schema(binding.returns),
+        "policy": _policy(activity),
+        "memory": activity.memory if activity.isolation == "process" else None,
+        "plugin": activity.plugin,
+        "origin": activity.origin,
+    }
+
+
+def _schema(annotation: Any) -> dict[str, Any]:
+    if annotation is _NONE:
+        return {}
+    try:
+        return msgspec.json.schema(annotation, schema_hook=_own_schema)
+    except Exception:  # a stranger's type; that it has no schema is no reason not to show the rest
+        return {}
+
+
+def _own_schema(kind: type) -> dict[str, Any]:
+    own = getattr(kind, "model_json_schema", None)  # pydantic's
+    schema: dict[str, Any] = own() if own is not None else {}
+    return schema
+
+
+def _default(value: Any) -> Any:
+    try:
+        return msgspec.json.decode(result_bytes(value, "default"))
+    except FlowctlError:
+        return repr(value)
+
+
+def _policy(activity: Activity) -> dict[str, Any]:
+    policy = activity.policy
+    durations = {
+        name: format_duration(value)
+        for name in ("timeout", "total_timeout", "heartbeat_timeout")
+        if (value := getattr(policy, name)) is not None
+    }
+    return {**durations, **({"retry": _retry(policy.retry)} if policy.retry is not None else {})}
+
+
+def _retry(retry: RetryPolicy) -> dict[str, Any]:
+    shown = dataclasses.asdict(retry)
+    for name in ("delay", "max_delay"):
+        shown[name] = format_duration(shown[name])
+    for name in ("retryable", "non_retryable"):
+        shown[name] = list(shown[name]) if shown[name] is not None else None
+    return shown

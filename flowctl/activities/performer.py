@@ -1,0 +1,348 @@
+"""Carrying out attempts: each ends in one outcome, handed to ``done`` on the loop, exactly once.
+
+How a call ends is a race between its own answer, its timeouts and the loss of its process. The first that
+arrives on the loop decides; what comes later is ignored. The rules:
+
+1. Time begins when the activity is called, not while it waits for a thread.
+2. Being told to stop is not an end. The activity may answer (then that counts), raise, or time out.
+3. A coroutine or a thread that has timed out cannot be made to stop; it is cancelled, or abandoned, and its
+   outcome is
+   ``Timeout`` at once. A process can: its outcome comes when it is gone.
+4. Any ``BaseException`` of an activity is a failure of the attempt. asyncio would let ``SystemExit`` and
+   ``KeyboardInterrupt`` end the loop, so they never reach it.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flowctl import values
+from flowctl.activities.attempt import Attempt, Handle, Outcome
+from flowctl.activities.binding import result_bytes
+from flowctl.activities.context import ActivityContext
+from flowctl.activities.definition import Activity
+from flowctl.activities.failures import failure_from, masked
+from flowctl.activities.masking import NOTHING, Mask, reveal
+from flowctl.activities.process import GRACE, Child, Children, Died
+from flowctl.activities.threads import Threads
+from flowctl.activities.wire import Answer, Raised
+from flowctl.clock import format_duration
+from flowctl.errors import Failure, InvalidOutput, PayloadTooLarge
+
+Done = Callable[[Outcome], None]
+
+MAX_THREADS = 64
+MAX_PROCESSES = max(4, os.cpu_count() or 1)
+
+
+class Performer:
+    """Carries out the attempts of one loop. All methods are called on it.
+
+    ``resolve_secret`` returns the text of a secret, or None if nobody has it.
+    """
+
+    def __init__(
+        self,
+        activities: Mapping[str, Activity],
+        *,
+        resolve_secret: Callable[[str], str | None],
+        loop: asyncio.AbstractEventLoop,
+        threads: int = MAX_THREADS,
+        processes: int = MAX_PROCESSES,
+    ) -> None:
+        self.loop = loop
+        self.threads = Threads(loop, threads)
+        self.processes = Threads(loop, processes)  # a process is waited for in a thread
+        self.children = Children()
+        self.closed = False
+        self._activities = activities
+        self._resolve_secret = resolve_secret
+
+    def perform(self, attempt: Attempt, done: Done) -> Handle:
+        """Begin an attempt. ``done`` is called later, on the loop, never from within this call.
+
+        Raises ``KeyError`` for an activity that is not there and ``MissingSecret``, both before anything has
+        happened.
+        """
+        activity = self._activities[attempt.name]
+        arguments, mask = attempt.args, NOTHING
+        if attempt.secrets:
+            arguments, mask = reveal(arguments, attempt.secrets, self._resolve_secret)
+        call = _CALLS[activity.isolation](self, activity, attempt, arguments, mask, done)
+        call.begin()
+        return call
+
+    def close(self) -> None:
+        """Kill the processes and forget all attempts in flight: no ``done`` is called from now on, as after a
+        crash."""
+        self.closed = True
+        self.threads.close()
+        self.processes.close()
+        self.children.close()
+
+
+class _Call(abc.ABC):
+    """One attempt in flight."""
+
+    __slots__ = (
+        "activity",
+        "arguments",
+        "attempt",
+        "beat_at",
+        "details",
+        "done",
+        "mask",
+        "owner",
+        "timers",
+        "told",
+    )
+
+    def __init__(
+        self,
+        owner: Performer,
+        activity: Activity,
+        attempt: Attempt,
+        arguments: dict[str, Any],
+        mask: Mask,
+        done: Done,
+    ) -> None:
+        self.owner = owner
+        self.activity = activity
+        self.attempt = attempt
+        self.arguments = arguments
+        self.mask = mask
+        self.done: Done | None = done
+        self.told = False
+        self.details: Any = None
+        self.beat_at = 0.0
+        self.timers: list[asyncio.TimerHandle] = []
+
+    @abc.abstractmethod
+    def begin(self) -> None:
+        """Start it, or have it start when its turn comes."""
+
+    @abc.abstractmethod
+    def cancel(self) -> None:
+        """Tell the activity to stop, once."""
+
+    @abc.abstractmethod
+    def give_up(self, failure: Failure) -> None:
+        """The time is over."""
+
+    def beat(self, details: Any) -> None:
+        """The activity is alive. From any thread; two assignments need no lock."""
+        self.details = details
+        self.beat_at = time.monotonic()
+
+    def started(self) -> None:
+        """The activity is called now: watch the time."""
+        loop, attempt = self.owner.loop, self.attempt
+        self.timers.append(loop.call_later(attempt.timeout / 1000, self._timed_out))
+        if attempt.heartbeat_timeout is not None:
+            self.beat_at = time.monotonic()
+            self.timers.append(loop.call_later(attempt.heartbeat_timeout / 1000, self._listen))
+
+    def finish(self, outcome: Outcome) -> None:
+        """Hand over the outcome, if it is the first."""
+        done, self.done = self.done, None
+        self._stop_watching()
+        if done is not None and not self.owner.closed:
+            done(outcome)
+
+    def bind(self) -> dict[str, Any]:
+        """The keyword arguments of the call, its context among them."""
+        binding = self.activity.binding
+        bound = binding.bind(self.arguments)
+        if binding.context is not None:
+            bound[binding.context] = ActivityContext.of(self.attempt, self.mask, self.beat, lambda: self.told)
+        return bound
+
+    def answered(self, value: Any) -> Outcome:
+        """The outcome of a call that returned ``value``; an unusable one leaves open what it stands for."""
+        try:
+            data = self.mask.encoded(result_bytes(value, self.activity.name))
+        except (InvalidOutput, PayloadTooLarge) as error:
+            return self.failed(failure_from(error, self.mask), uncertain=True)
+        return Outcome(value=data, heartbeat=self.mask.data(self.details))
+
+    def raised(self, error: BaseException) -> Outcome:
+        """The outcome of a call that raised: an interruption we asked for is no answer, anything else is
+        one."""
+        interrupted = self.told and isinstance(error, asyncio.CancelledError)
+        failure = _CANCELLED if interrupted else failure_from(error, self.mask)
+        return self.failed(failure, uncertain=interrupted)
+
+    def failed(self, failure: Failure, *, uncertain: bool = False) -> Outcome:
+        """The outcome of a call that has no result."""
+        return Outcome(
+            failure=failure, uncertain=uncertain, cancelled=self.told, heartbeat=self.mask.data(self.details)
+        )
+
+    def _stop_watching(self) -> None:
+        for timer in self.timers:
+            timer.cancel()
+
+    def _timed_out(self) -> None:
+        self.give_up(Failure("Timeout", f"no answer within {format_duration(self.attempt.timeout)}"))
+
+    def _listen(self) -> None:
+        limit = self.attempt.heartbeat_timeout
+        assert limit is not None
+        left = self.beat_at + limit / 1000 - time.monotonic()
+        if left > 0:
+            self.timers[1] = self.owner.loop.call_later(left, self._listen)
+        else:
+            self.give_up(Failure("HeartbeatTimeout", f"no heartbeat within {format_duration(limit)}"))
+
+
+_CANCELLED = Failure("Cancelled", "the attempt was told to stop, and stopped without an answer")
+_WITHDRAWN = Failure("Cancelled", "the attempt was told to stop before it had begun")
+
+
+class _Coroutine(_Call):
+    """``isolation="async"``: one task on the loop."""
+
+    __slots__ = ("running", "task")
+
+    def begin(self) -> None:
+        self.running = False
+        self.task = self.owner.loop.create_task(self._run())
+
+    def cancel(self) -> None:
+        if self.told:
+            return
+        self.told = True
+        self.task.cancel()
+        if not self.running:  # a task that is cancelled before its first step never enters its coroutine
+            self.owner.loop.call_soon(self.finish, self.failed(_WITHDRAWN))
+
+    def give_up(self, failure: Failure) -> None:
+        outcome = self.failed(failure, uncertain=True)
+        self.told = True
+        self.task.cancel()
+        self.finish(outcome)
+
+    async def _run(self) -> None:
+        self.running = True
+        try:
+            bound = self.bind()
+            self.started()
+            outcome = self.answered(await self.activity.function(**bound))
+        except BaseException as error:
+            outcome = self.raised(error)
+        self.finish(outcome)
+
+
+class _Thread(_Call):
+    """``isolation="thread"``: it can be told and abandoned, not stopped."""
+
+    __slots__ = ()
+
+    @property
+    def pool(self) -> Threads:
+        return self.owner.threads
+
+    def begin(self) -> None:
+        self.pool.submit(self)
+
+    def cancel(self) -> None:
+        self.told = True
+        if self.pool.withdraw(self):
+            self.owner.loop.call_soon(self.finish, self.failed(_WITHDRAWN))
+
+    def give_up(self, failure: Failure) -> None:
+        outcome = self.failed(failure, uncertain=True)
+        self.told = True
+        self.pool.abandon(self)
+        self.finish(outcome)
+
+    def work(self) -> Outcome:
+        """The call, in its thread."""
+        try:
+            return self.answered(self.activity.function(**self.bind()))
+        except BaseException as error:
+            return self.raised(error)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.finish(outcome)
+
+
+class _Process(_Thread):
+    """``isolation="process"``: a thread that waits for a child process, which can be stopped."""
+
+    __slots__ = ("child", "lock", "verdict")
+
+    @property
+    def pool(self) -> Threads:
+        return self.owner.processes
+
+    def begin(self) -> None:
+        self.child: Child | None = None
+        self.lock = (
+            threading.Lock()
+        )  # a child that was given back must not get the signal of its last attempt
+        self.verdict: Outcome | None = None
+        super().begin()
+
+    def attach(self, child: Child) -> None:
+        with self.lock:
+            self.child = child
+            if self.told:
+                child.terminate()
+
+    def detach(self) -> bool:
+        with self.lock:
+            self.child = None
+            return not self.told
+
+    def cancel(self) -> None:
+        with self.lock:
+            super().cancel()
+            if self.child is not None:
+                self.child.terminate()
+
+    def give_up(self, failure: Failure) -> None:
+        self.verdict = self.failed(failure, uncertain=True)
+        self._stop_watching()
+        self.cancel()
+        self.timers.append(self.owner.loop.call_later(GRACE, self._kill))
+
+    def work(self) -> Outcome:
+        try:
+            reply = self.owner.children.run(self)
+        except BaseException as error:  # no process could be started
+            return self.raised(error)
+        match reply:
+            case Answer():
+                return self.answered(values.decode(bytes(reply.value)))
+            case Died():
+                return self.failed(Failure("ProcessDied", str(reply), details=reply.details), uncertain=True)
+            case Raised():
+                if reply.interrupted and self.told:
+                    return self.failed(_CANCELLED, uncertain=True)
+                failure = masked(Failure.from_json(reply.failure), self.mask)
+                return self.failed(failure, uncertain=reply.uncertain)
+
+    def ended(self, outcome: Outcome) -> None:
+        self.finish(self.verdict or outcome)
+
+    def _kill(self) -> None:
+        with self.lock:
+            if self.child is not None:
+                self.child.kill()
+        # a process in the depths of the kernel does not even die; nobody waits for that
+        self.timers.append(self.owner.loop.call_later(GRACE, self._forget))
+
+    def _forget(self) -> None:
+        assert self.verdict is not None
+        self.pool.abandon(self)
+        self.finish(self.verdict)
+
+
+_CALLS: dict[str, type[_Call]] = {"async": _Coroutine, "thread": _Thread, "process": _Process}

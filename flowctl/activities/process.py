@@ -1,0 +1,233 @@
+"""``isolation="process"``: attempts in child processes, seen from the engine.
+
+A child does one attempt at a time and is kept for the next one of the same activity, because starting Python
+costs more than most activities. It is kept only after a plain success: whatever failed, was told to stop or
+lost its patience takes its process along.
+
+The engine decides how an attempt ended: by what the child says, or by how it dies. A child is the leader of
+its own session, so killing its group also ends what it started. It lives as long as its pipe does, so no kill
+-9 of the engine leaves one behind; only C code that never lets Python run again can outlive it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any, Protocol
+
+import msgspec
+
+from flowctl.activities.attempt import Attempt
+from flowctl.activities.definition import Activity
+from flowctl.activities.masking import Mask
+from flowctl.activities.modules import source_of
+from flowctl.activities.wire import (
+    Answer,
+    Beat,
+    Garbled,
+    Log,
+    Raised,
+    Said,
+    Task,
+    receive,
+    send,
+    to_said,
+    writer,
+)
+
+GRACE = 1.0
+"""Seconds between SIGTERM and SIGKILL, and between the end of a pipe and that of its process."""
+
+MAX_IDLE = 4
+MAX_ATTEMPTS = 1000
+"""Attempts after which a child is replaced: what it leaked goes with it."""
+
+_PATIENCE = 500
+"""Milliseconds between looks whether a silent child is still there: a process that it forked may hold its
+pipe open."""
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop()); "
+    "from flowctl.activities import child; child.main()"
+)
+
+
+class Call(Protocol):
+    """The attempt that a child carries out, as far as this module knows it."""
+
+    activity: Activity
+    attempt: Attempt
+    arguments: dict[str, Any]
+    mask: Mask
+
+    def beat(self, details: Any) -> None:
+        """The child is alive."""
+
+    def attach(self, child: Child) -> None:
+        """From now on, telling the call to stop is telling ``child``."""
+
+    def detach(self) -> bool:
+        """No longer. Whether the call was left in peace all the while."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Died:
+    """The child is gone without an answer: ``{"signal": NAME}`` or ``{"exit_code": N}``."""
+
+    details: dict[str, Any]
+
+    def __str__(self) -> str:
+        (how, what), *_ = self.details.items()
+        return f"the process of the activity died ({how.replace('_', ' ')} {what})"
+
+
+class Child:
+    """One child process. Signals may come from any thread; all else from the one that waits for it."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, and a list of our own
+            [sys.executable, "-c", _BOOT, json.dumps(sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._write = writer(self._process.stdin.fileno())
+        self._poll = select.poll()
+        self._poll.register(self._process.stdout.fileno(), select.POLLIN)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
+
+    def ask(self, call: Call) -> Answer | Raised | Died:
+        """Have it carry out an attempt, and wait for what comes of it."""
+        self.attempts += 1
+        attempt = dataclasses.replace(call.attempt, args=call.arguments, secrets={})
+        level = logging.getLogger().getEffectiveLevel()
+        try:
+            send(self._write, Task(source_of(call.activity.function), attempt, call.activity.memory, level))
+            while True:
+                said: Said = to_said.decode(receive(self._read))
+                match said:
+                    case Beat():
+                        call.beat(said.details)
+                    case Log():
+                        logging.getLogger(said.logger).log(said.level, "%s", call.mask.text(said.text))
+                    case Answer() | Raised():
+                        return said
+        except (EOFError, OSError, Garbled, msgspec.MsgspecError):
+            return self._obituary()
+
+    def terminate(self) -> None:
+        """Ask the process and all it started to end."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End them."""
+        self._signal(signal.SIGKILL)
+
+    def close(self) -> None:
+        """End them, and wait for the process."""
+        self.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The group may outlive its leader, so a leader that is gone is no reason not to send it.
+        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _read(self, size: int) -> bytes:
+        assert self._process.stdout is not None
+        while not self._poll.poll(_PATIENCE):
+            if not self.alive and not self._poll.poll(0):
+                return b""
+        return os.read(self._process.stdout.fileno(), size)
+
+    def _obituary(self) -> Died:
+        try:
+            code = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:  # it closed its pipe, and lives
+            self.kill()
+            code = self._process.wait()
+        if code >= 0:
+            return Died({"exit_code": code})
+        try:
+            return Died({"signal": signal.Signals(-code).name})
+        except ValueError:
+            return Died({"signal": str(-code)})
+
+
+class Children:
+    """The child processes of one engine. Used from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._all: set[Child] = set()
+        self._idle: list[tuple[str, Child]] = []  # the longest idle first
+        self._closed = False
+
+    def run(self, call: Call) -> Answer | Raised | Died:
+        """Carry out an attempt in a child process."""
+        child = self._take(call.activity.name)
+        reply: Answer | Raised | Died | None = None
+        call.attach(child)
+        try:
+            reply = child.ask(call)
+        finally:
+            undisturbed = call.detach()
+            self._give_back(call.activity.name, child, undisturbed and isinstance(reply, Answer))
+        return reply
+
+    def close(self) -> None:
+        """Kill them all."""
+        with self._lock:
+            self._closed = True
+            children = list(self._all)
+            self._idle.clear()
+        for child in children:
+            child.close()
+
+    def _take(self, name: str) -> Child:
+        with self._lock:
+            for index in reversed(range(len(self._idle))):
+                if self._idle[index][0] == name:
+                    child = self._idle.pop(index)[1]
+                    if child.alive:
+                        return child
+                    self._all.discard(child)
+        child = Child()
+        with self._lock:
+            self._all.add(child)
+            closed = self._closed
+        if closed:  # between the two locks
+            child.kill()
+        return child
+
+    def _give_back(self, name: str, child: Child, usable: bool) -> None:
+        gone = child
+        with self._lock:
+            if usable and not self._closed and child.attempts < MAX_ATTEMPTS:
+                self._idle.append((name, child))
+                if len(self._idle) <= MAX_IDLE:
+                    return
+                gone = self._idle.pop(0)[1]
+            self._all.discard(gone)
+        gone.close()

@@ -1,0 +1,21 @@
+"""The command line: parse, call, render. One module per group of commands.
+
+    entry         ``main``: exit codes, and what becomes of every exception
+    commands      the table of commands; a command's module is imported when it is called
+    options       what several commands take, and what they do with it
+    inputs        data from outside: ``-i``, ``--input``, ``--payload``
+    errors        exceptions as one to three lines, or as JSON
+    output        standard output and standard error, whatever stands behind them
+    runs          run, resume, status, list, history, signal, cancel
+    documents     validate, deploy, workflows, deprecate, schema
+    installation  activities, plugins, doctor
+
+A command holds no logic of its own: what it does, a backend, a document or a plugin does, and what it shows, ``render``
+shows. Modules are imported where they are used, because a command should pay only for what it needs.
+"""
+
+from __future__ import annotations
+
+from flowctl.cli.entry import main
+
+__all__ = ["main"]

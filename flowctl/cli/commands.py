@@ -1,0 +1,104 @@
+"""The table of commands, and a group that imports a command's module only when the command is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import click
+
+from flowctl.cli import output
+from flowctl.cli.options import CONTEXT_SETTINGS, shared_options
+from flowctl.errors import UsageError
+
+SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Runs": {
+        "run": ("runs:run", "Start a run and drive it until it ends or only waits."),
+        "resume": ("runs:resume", "Drive a run that was interrupted, or whose wait is over."),
+        "status": ("runs:status", "Show everything about a run."),
+        "list": ("runs:list_runs", "List runs, newest first."),
+        "history": ("runs:history", "Show a run's journal, one entry a line."),
+        "signal": ("runs:signal", "Deliver a signal to a run."),
+        "cancel": ("runs:cancel", "Cancel a run and undo what it did."),
+    },
+    "Documents": {
+        "validate": ("documents:validate", "Show every mistake and warning of documents."),
+        "deploy": ("documents:deploy", "Register documents under their names and versions."),
+        "workflows": ("documents:workflows", "List deployed workflows."),
+        "deprecate": ("documents:deprecate", "Mark a deployed version as deprecated."),
+        "schema": ("documents:schema", "Print the JSON Schema of documents, for editors."),
+    },
+    "Installation": {
+        "activities": ("installation:activities", "Show what activities there are and how they are called."),
+        "plugins": ("installation:plugins", "Show loaded plugins, and those that could not be."),
+        "doctor": ("installation:doctor", "Check the installation and the database."),
+    },
+}
+"""Section, name, then module and function in this package, and the help's first sentence."""
+
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
+
+
+class CommandLine(click.Group):
+    """``flowctl``. What it says about commands comes from the table, so that ``--help`` imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"flowctl.cli.{module}"), function)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            raise UsageError(f"there is no command {name!r}", hint=_nearest(name))
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
+
+
+def _nearest(name: str) -> str:
+    import difflib
+
+    nearest = difflib.get_close_matches(name, COMMANDS, 1)
+    return f"did you mean {nearest[0]!r}?" if nearest else "`flowctl --help` lists them"
+
+
+def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from flowctl import __version__
+
+        output.write(f"flowctl {__version__}")
+        ctx.exit()
+
+
+def _start(**shared: Any) -> int | None:
+    """Without a command: show the help. Otherwise the shared options wait in the context for the command."""
+    ctx = click.get_current_context()
+    if ctx.invoked_subcommand is not None:
+        return None
+    output.write(ctx.get_help())
+    return UsageError.exit_code
+
+
+COMMAND_LINE = CommandLine(
+    name="flowctl",
+    help="Durable workflows: YAML documents, Python activities, a SQLite journal, and sagas that undo themselves.",
+    epilog="`flowctl COMMAND --help` explains a command; the same four options may also stand after it.",
+    params=[
+        *shared_options(),
+        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it."),
+    ],
+    callback=_start,
+    invoke_without_command=True,
+    context_settings=CONTEXT_SETTINGS,
+)

@@ -1,0 +1,137 @@
+"""What several commands take: the shared options, types of parameters, and what a command opens with them.
+
+Every command takes the shared options, before or after its arguments. ``flowctl`` itself takes them too, so they may
+also stand before the command; the command's own word wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from flowctl.cli import output
+from flowctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from flowctl.backends import Backend
+    from flowctl.plugins import Plugins
+    from flowctl.settings import Settings
+
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def shared_options() -> list[click.Parameter]:
+    """The options of every command."""
+    return [
+        click.Option(
+            ["--db"],
+            metavar="PATH|URL",
+            help="The database: a path, sqlite:///path or memory:  [FLOWCTL_DB; .flowctl/flowctl.db of the project]",
+        ),
+        click.Option(
+            ["--plugins-dir", "plugins_dirs"],
+            multiple=True,
+            metavar="DIR",
+            help="Load the Python files in this folder as plugins; may be repeated.  [FLOWCTL_PLUGINS_DIR]",
+        ),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document and nothing else."),
+        click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."),
+    ]
+
+
+@dataclasses.dataclass
+class Invocation:
+    """What the shared options of one command line amount to. What is costly is loaded when it is asked for."""
+
+    db: str | None
+    plugins_dirs: tuple[str, ...]
+    json: bool
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings that hold here. ``UsageError`` for a ``flowctl.toml`` with mistakes."""
+        from flowctl.settings import settle
+
+        try:
+            folder = os.getcwd()
+        except OSError as error:
+            raise UsageError(f"the present folder cannot be read: {error.strerror}") from error
+        return settle(self.db, self.plugins_dirs, os.environ, folder)
+
+    @functools.cached_property
+    def plugins(self) -> Plugins:
+        """All plugins. Those that cannot be used are named as warnings, and stop nothing."""
+        from flowctl.plugins import load
+
+        plugins = load([Path(folder) for folder in self.settings.plugins_dirs])
+        for problem in plugins.problems:
+            output.warn(str(problem))
+        return plugins
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[Backend]:
+        """The backend, for reading: nothing is made, migrated or checkpointed."""
+        from flowctl.backends import open_backend
+
+        with contextlib.closing(open_backend(self.settings.database, read_only=True)) as backend:
+            yield backend
+
+    @contextlib.contextmanager
+    def backend(self, *, executes: bool = False) -> Iterator[Backend]:
+        """The backend; with plugins if runs are executed."""
+        from flowctl.backends import open_backend
+
+        plugins = self.plugins if executes else None
+        opened = open_backend(self.settings.database, plugins=plugins, settings=self.settings.defaults)
+        with contextlib.closing(opened) as backend:
+            yield backend
+
+
+class Command(click.Command):
+    """A command that takes the shared options beside its own, and gets an ``Invocation`` (``click.pass_obj``)."""
+
+    def __init__(self, *args: Any, params: list[click.Parameter] | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", CONTEXT_SETTINGS)
+        super().__init__(*args, params=[*(params or ()), *shared_options()], **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        own, group = ctx.params, ctx.parent.params if ctx.parent else {}
+        own.pop("debug")
+        ctx.obj = Invocation(
+            db=own.pop("db") or group.get("db"),
+            plugins_dirs=own.pop("plugins_dirs") or group.get("plugins_dirs", ()),
+            json=own.pop("as_json") or group.get("as_json", False),
+        )
+        return super().invoke(ctx)
+
+
+class Duration(click.ParamType):
+    """``30s``, ``1h30m``: milliseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        from flowctl.clock import parse_duration
+
+        try:
+            return value if isinstance(value, int) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+wait_option = click.option(
+    "--wait",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    metavar="DURATION",
+    help="Wait for whatever is due by itself within this time; 0s: for nothing.",
+)
+principal_option = click.option("--principal", metavar="NAME", help="Who asks; kept with what is recorded.")

@@ -1,0 +1,189 @@
+"""Mistakes in a document: what each is called, where it is, how it is shown.
+
+A ``Diagnostic`` is one sentence with a place and a way out. ``CODES`` lists every code there is: they are part of the
+interface (``--json``), so one that is published keeps its name. ``Report`` collects them while a document is checked,
+because an author wants to hear of all mistakes at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from flowctl.document.places import Place, Pointer, Tree
+from flowctl.errors import InvalidDocument
+
+Severity = Literal["error", "warning"]
+
+CODES: Mapping[str, str] = {
+    "TooLarge": "over a limit of the language: bytes, depth, nodes",
+    "BadEncoding": "not UTF-8, or characters that YAML does not allow",
+    "YamlSyntax": "not YAML",
+    "YamlFeature": "YAML that flowctl leaves out: anchors, aliases, merge keys, tags, several documents",
+    "DuplicateKey": "the same key twice in one mapping",
+    "NotJson": "a key that is not a text, or a number that JSON does not have",
+    "UnknownKey": "a key that the language does not have there",
+    "MissingKey": "a key that must be there",
+    "WrongType": "a value of the wrong type",
+    "BadValue": "a value of the right type that is not allowed",
+    "VerbMissing": "a step without a verb",
+    "VerbAmbiguous": "a step with several verbs",
+    "NotExecutable": "part of the language, but not executable yet in this version",
+    "BadExpression": "an expression that does not parse",
+    "UnknownName": "an expression that names what is not there",
+    "UnknownStep": "a reference to a step that is not before this one, in its own or an enclosing scope",
+    "UndeclaredSignal": "a signal that `signals` does not declare",
+    "UndeclaredSecret": "a secret that `secrets` does not declare",
+    "UnknownActivity": "an activity that nobody registers",
+    "DuplicateId": "the same id twice in one scope",
+    "ReservedId": "an id that is a word of the language",
+    "Contradiction": "attributes that exclude each other",
+    "TooLong": "a duration longer than what it is part of",
+    "BadSchema": "not a JSON Schema, or one that flowctl cannot apply",
+    "Unreachable": "a step that can never run (warning)",
+    "Unused": "something declared and never used (warning)",
+    "MaybeNull": "a value that can be null where it is used (warning)",
+}
+"""Every code of a diagnostic, and what it means."""
+
+MAX_SHOWN = 100
+"""Diagnostics of one document: whoever has more does not read them."""
+
+_EXCERPT = 160
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line itself, as it can be shown."""
+
+    code: str
+    severity: Severity
+    message: str
+    file: str
+    line: int
+    column: int
+    hint: str | None = None
+    excerpt: str = ""
+
+    def render(self) -> str:
+        """Plain text: what, where and what to do; then the line with a caret."""
+        hint = f", {self.hint}" if self.hint else ""
+        head = f"{self.severity}[{self.code}]: {self.message} ({self.file}:{self.line}:{self.column}){hint}"
+        if not self.excerpt.strip():
+            return head
+        margin = f"{self.line:>5} | "
+        before, excerpt = max(0, self.column - 1), self.excerpt
+        if before > _EXCERPT - 40:  # a long line is cut around its mistake
+            start = before - 40
+            excerpt, before = "…" + excerpt[start + 1 :], 40
+        if len(excerpt) > _EXCERPT:
+            excerpt = excerpt[: _EXCERPT - 1] + "…"
+        return f"{head}\n{margin}{excerpt}\n{' ' * (len(margin) + _width(excerpt[:before]))}^"
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of ``validate --json``."""
+        names = ("code", "severity", "message", "file", "line", "column", "hint")
+        return {name: getattr(self, name) for name in names}
+
+
+class Report:
+    """The diagnostics of one document, collected."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._found: list[Diagnostic] = []
+
+    def error(
+        self, code: str, pointer: Pointer, message: str, *, hint: str | None = None, key: bool = False
+    ) -> None:
+        """A mistake at the value of ``pointer``, or at its key.
+
+        Silent where the loader has complained already: what stands there is not what the author wrote.
+        """
+        self._add("error", code, pointer, message, hint, self._tree.place(pointer, key=key))
+
+    def error_in_text(
+        self, code: str, pointer: Pointer, message: str, text: str, offset: int, *, hint: str | None = None
+    ) -> None:
+        """A mistake at ``offset`` of ``text``, which is (part of) the string at ``pointer``."""
+        self._add("error", code, pointer, message, hint, self._tree.place_in(pointer, text, offset))
+
+    def warning(
+        self, code: str, pointer: Pointer, message: str, *, hint: str | None = None, key: bool = False
+    ) -> None:
+        """Something that is allowed and probably not meant."""
+        self._add("warning", code, pointer, message, hint, self._tree.place(pointer, key=key))
+
+    def _add(
+        self, severity: Severity, code: str, pointer: Pointer, message: str, hint: str | None, place: Place
+    ) -> None:
+        assert code in CODES, code
+        if not self._tree.is_broken(pointer):
+            self.at(severity, code, message, place, hint)
+
+    def at(self, severity: Severity, code: str, message: str, place: Place, hint: str | None = None) -> None:
+        """A diagnostic at a place."""
+        self._found.append(diagnostic(self._tree.file, self._tree.lines, severity, code, message, place, hint))
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        """What must be mended, in the order of the document."""
+        return self._sorted("error")
+
+    @property
+    def warnings(self) -> list[Diagnostic]:
+        """What should be looked at, in the order of the document."""
+        return self._sorted("warning")
+
+    def _sorted(self, severity: Severity) -> list[Diagnostic]:
+        chosen = dict.fromkeys(found for found in self._found if found.severity == severity)
+        return sorted(chosen, key=lambda found: (found.line, found.column))
+
+    def raise_errors(self) -> None:
+        """``InvalidDocument`` with all errors, if there are any."""
+        if errors := self.errors:
+            raise invalid(self._tree.file, errors)
+
+
+def diagnostic(
+    file: str,
+    lines: Sequence[str],
+    severity: Severity,
+    code: str,
+    message: str,
+    place: Place,
+    hint: str | None = None,
+) -> Diagnostic:
+    """A diagnostic with the line it is about."""
+    line, column = place
+    excerpt = lines[line - 1] if 0 < line <= len(lines) else ""
+    return Diagnostic(code, severity, message, file, line, column, hint, printable(excerpt))
+
+
+def invalid(file: str, errors: list[Diagnostic]) -> InvalidDocument:
+    """The exception that carries ``errors``, the first ``MAX_SHOWN`` of them."""
+    count = len(errors)
+    hint = None
+    if count > MAX_SHOWN:
+        hint = f"only the first {MAX_SHOWN} are listed"
+    mistakes = "a mistake" if count == 1 else f"{count} mistakes"
+    return InvalidDocument(f"{file} has {mistakes}", errors[:MAX_SHOWN], hint=hint)
+
+
+def printable(text: str) -> str:
+    """``text`` of the same length, without characters that would command a terminal."""
+    return "".join(" " if c == "\t" else c if c.isprintable() else "�" for c in text)
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A value as it stands in a message: quoted, short, on one line, without control characters."""
+    text = repr(value) if not isinstance(value, str) else f"'{printable(value)}'"
+    return text if len(text) <= limit else text[: limit - 2] + "…'"
+
+
+def _width(text: str) -> int:
+    """Columns that ``text`` takes in a terminal."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)

@@ -1,0 +1,324 @@
+"""The engine: accepts runs, drives them on the embedded runtime, and passes messages to them.
+
+Everything here is either durable when it returns (``start``, ``signal``, ``cancel``) or can be repeated
+after a crash (``drive``). It knows neither plugins nor the terminal: it is handed activities, a way to
+ask for secrets, and observers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from flowctl import values
+from flowctl.activities import Activity
+from flowctl.activities.performer import Performer
+from flowctl.document import build
+from flowctl.errors import (
+    InvalidInput,
+    RunBusy,
+    RunClosed,
+    RunIdConflict,
+    RunNotFound,
+    UnknownActivity,
+    UnknownSignal,
+)
+from flowctl.interpreter import execute
+from flowctl.journal import Change, Document, Fenced, Journal, Message, Run
+from flowctl.machine import Interpret, Machine
+from flowctl.model import NO_POLICY, Policy, Workflow
+from flowctl.path import RUN_ID
+from flowctl.runtimes.embedded import POLL, EmbeddedRuntime, wall_clock
+from flowctl.state import RunStatus
+
+CommitObserver = Callable[[Change], None]
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_NAME_KEPT = 60
+
+
+class Engine:
+    """Runs on one journal. ``secret`` returns a secret's value or None; ``observe`` is told of every
+    commit.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        activities: Mapping[str, Activity],
+        *,
+        secret: Callable[[str], str | None],
+        settings: Policy = NO_POLICY,
+        clock: Callable[[], int] = wall_clock,
+        build_workflow: Callable[[Mapping[str, Any], str], Workflow] = build,
+    ) -> None:
+        self.journal = journal
+        self._activities = activities
+        self._secret = secret
+        self._settings = settings
+        self._clock = clock
+        self._workflow = functools.lru_cache(maxsize=256)(self._load)
+        self._build = build_workflow
+
+    # --- accepting: durable on return
+
+    def start(
+        self,
+        workflow: Workflow,
+        source: str,
+        input: Mapping[str, Any],
+        *,
+        id: str | None = None,
+        principal: str | None = None,
+    ) -> tuple[Run, bool]:
+        """Accept a run; returns it, and whether it is new. An id that exists returns its run if document
+        and input are the same.
+
+        Raises ``InvalidInput``, ``PayloadTooLarge``, ``UnknownActivity``, ``RunIdConflict``.
+        """
+        run = self.prepare(workflow, input, id=id, principal=principal)
+        existing = self.journal.latest_of(run.workflow_id) if id is not None else None
+        if existing is None:
+            self.pin(workflow, source)
+            run, created = self.journal.create(run)
+            if created:
+                return run, True
+            existing = run
+        if existing.digest != workflow.digest or not values.equal(existing.input, run.input):
+            raise RunIdConflict(
+                f"the id {run.workflow_id} belongs to a run of {existing.workflow} with another document or input",
+                hint="choose another --id, or start it with the same file and input",
+            )
+        return existing, False
+
+    def prepare(
+        self,
+        workflow: Workflow,
+        input: Mapping[str, Any],
+        *,
+        id: str | None = None,
+        principal: str | None = None,
+    ) -> Run:
+        """The row of a run that could be started now: input checked and its defaults filled in, nothing
+        written.
+        """
+        missing = sorted(workflow.activities - self._activities.keys())
+        if missing:
+            raise UnknownActivity(
+                f"no plugin registers {', '.join(missing)}",
+                hint="name the folder of the plugin with --plugins-dir, or install it; `flowctl activities` lists what there is",
+                details={"activities": missing},
+            )
+        if id is not None and not RUN_ID.match(id):
+            raise InvalidInput(
+                f"{id!r} cannot be a run's id",
+                hint="use letters, digits and . _ : - , at most 100, beginning with a letter or digit",
+            )
+        filled = workflow.prepare_input(dict(input))
+        values.sized(filled, "the input")
+        now = self._clock()
+        workflow_id = id or new_id(workflow.name, now)
+        return Run(
+            id=workflow_id,
+            workflow_id=workflow_id,
+            workflow=workflow.name,
+            version=workflow.version,
+            digest=workflow.digest,
+            input=filled,
+            created_at=now,
+            deadline=now + workflow.timeout,
+            principal=principal,
+            trace_id=os.urandom(16).hex(),
+        )
+
+    def pin(self, workflow: Workflow, source: str) -> None:
+        """Keep the document, so that the run goes on with it whatever happens to the file."""
+        body = values.encode(workflow.body)
+        self.journal.put_document(Document(workflow.digest, workflow.name, workflow.version, body, source))
+
+    def deploy(self, workflow: Workflow) -> bool:
+        """Register a pinned document as a version; False if it was there. ``VersionTaken``."""
+        return self.journal.deploy(workflow.name, workflow.version, workflow.digest, self._clock())
+
+    def signal(
+        self,
+        run_id: str,
+        name: str,
+        payload: Any,
+        *,
+        dedup_id: str | None = None,
+        principal: str | None = None,
+    ) -> Run:
+        """Put a signal into a run's inbox. ``UnknownSignal``, ``InvalidInput``, ``RunNotFound``,
+        ``RunClosed``.
+        """
+        run = self.live(run_id)
+        workflow = self.workflow_of(run)
+        declared = workflow.signals.get(name)
+        if declared is None:
+            known = ", ".join(sorted(workflow.signals)) or "none"
+            raise UnknownSignal(f"{run.workflow} declares no signal {name!r}", hint=f"it declares: {known}")
+        values.sized(payload, "the payload")
+        problem = declared.check(payload)
+        if problem is not None:
+            raise InvalidInput(f"the payload does not fit the signal {name}: {problem}")
+        self.journal.deliver(
+            Message(run_id, "signal", name, payload, self._clock(), principal=principal, dedup_id=dedup_id)
+        )
+        return run
+
+    def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> Run:
+        """Ask a run to cancel itself and undo what it did; a no-op for one that is compensating.
+        ``RunClosed``.
+        """
+        run = self.live(run_id)
+        if run.status != RunStatus.COMPENSATING:
+            self.journal.deliver(
+                Message(run_id, "cancel", "cancel", {"reason": reason}, self._clock(), principal=principal)
+            )
+        return run
+
+    # --- reading
+
+    def run(self, run_id: str) -> Run:
+        """A run's row. ``RunNotFound``."""
+        run = self.journal.run(run_id)
+        if run is None:
+            raise RunNotFound(
+                f"there is no run {run_id}", hint="`flowctl list` shows the runs of this database"
+            )
+        return run
+
+    def live(self, run_id: str) -> Run:
+        """The same for a run that has not ended. ``RunClosed``."""
+        run = self.run(run_id)
+        if RunStatus(run.status).ended:
+            raise RunClosed(
+                f"run {run.id} is {run.status}", hint="start a new one, or `flowctl retry` a failed one"
+            )
+        return run
+
+    def workflow_of(self, run: Run) -> Workflow:
+        """The document a run was started with."""
+        return self._workflow(run.digest)
+
+    def _load(self, digest: str) -> Workflow:
+        document = self.journal.document(digest)
+        if document is None:
+            raise RunNotFound(f"the journal does not have the document {digest}")
+        return self._build(msgspec.json.decode(document.body), digest)
+
+    # --- driving
+
+    async def drive(self, run_id: str, *, wait: int, observe: CommitObserver | None = None) -> Run:
+        """Drive one run until it ends or only waits for what is not due within ``wait`` milliseconds;
+        returns its row.
+
+        Signals that come meanwhile are acted on. A run that another live process has is watched for as
+        long. Raises ``StorageError`` when what became of the last commit is unknown, ``RunBusy`` when
+        this process was declared dead and the run taken over.
+        """
+        until = self._clock() + wait
+        run = self.journal.claim(run_id)
+        if run is None:
+            return await self._watch(run_id, until)
+        if RunStatus(run.status).ended:
+            self._release(run)
+            return run
+        session = Session(self, observe)
+        try:
+            machine = session.add(run)
+            await session.rest(machine, until)
+            return machine.run
+        finally:
+            await session.close()
+            if not RunStatus(run.status).ended and session.error is None:
+                self._release(run)
+
+    async def _watch(self, run_id: str, until: int) -> Run:
+        """Another live process has the run: look on."""
+        while True:
+            run = self.run(run_id)
+            if RunStatus(run.status).ended or not self.journal.attended(run_id) or self._clock() >= until:
+                return run
+            await asyncio.sleep(POLL)
+
+    def _release(self, run: Run) -> None:
+        self.journal.commit([Change(run, [], state_changed=True, release=True)])
+
+    def interpret(self, run: Run) -> Interpret:
+        """The interpreter for a run's document and input."""
+        workflow = self.workflow_of(run)
+        return lambda machine: execute(workflow, run.input, machine)
+
+    def performer(self, loop: asyncio.AbstractEventLoop) -> Performer:
+        """What carries attempts out on ``loop``."""
+        return Performer(self._activities, resolve_secret=self._secret, loop=loop)
+
+
+class Session:
+    """Runs being driven on the present loop, together: one runtime, one performer. ``error`` says why it
+    broke, if it did.
+    """
+
+    def __init__(self, engine: Engine, observe: CommitObserver | None = None) -> None:
+        self._engine = engine
+        self._performer = engine.performer(asyncio.get_running_loop())
+        self._news = asyncio.Event()
+        self.error: BaseException | None = None
+        self.runtime = EmbeddedRuntime(
+            engine.journal,
+            self._performer,
+            engine._activities,
+            has_secret=lambda name: engine._secret(name) is not None,
+            settings=engine._settings,
+            clock=engine._clock,
+            settled=lambda machine: self._news.set(),
+            committed=observe,
+            failed=self._broke,
+        )
+
+    def add(self, run: Run, *, new: bool = False) -> Machine:
+        """Drive a run that the journal's session has claimed, or a ``prepare``d one that is ``new``."""
+        return self.runtime.add(run, self._engine.interpret(run), new=new)
+
+    async def rest(self, machine: Machine, until: int) -> None:
+        """Return when the run has ended, is stuck, or waits for nothing that is due by ``until``."""
+        while not self._resting(machine, until):
+            self._news.clear()
+            await self._news.wait()
+
+    def _resting(self, machine: Machine, until: int) -> bool:
+        if isinstance(self.error, Fenced):
+            raise RunBusy(f"another process has taken over run {machine.run.id}") from self.error
+        if self.error is not None:
+            raise self.error
+        if not machine.idle:
+            return False
+        run = machine.run
+        due = run.wake_at
+        stuck = run.status in (RunStatus.BLOCKED, RunStatus.PAUSED)
+        return machine.ended or stuck or due is None or due > until
+
+    def _broke(self, error: BaseException) -> None:
+        self.error = error
+        self._news.set()
+
+    async def close(self) -> None:
+        """Stop driving; what is durable stays."""
+        await self.runtime.close()
+        self._performer.close()
+
+
+def new_id(workflow: str, now: int) -> str:
+    """A workflow id: the workflow's name and a ULID (48 bits of time, 80 of chance), so that ids sort by
+    age.
+    """
+    number = (now << 80) | int.from_bytes(os.urandom(10), "big")
+    digits = [_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
+    return f"{workflow[:_NAME_KEPT]}-{''.join(digits)}"

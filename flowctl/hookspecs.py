@@ -1,0 +1,53 @@
+"""What a plugin may do: one function per hook, with its contract.
+
+A plugin is a module, installed under the entry point group ``flowctl`` or lying in a plugins folder. It
+implements the hooks it cares about, marked with ``@hookimpl``, and may take only the parameters it needs.
+Activities at the top level of the module are registered without any hook.
+
+A hook that raises is reported by its plugin's name and never stops the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("flowctl")
+hookimpl = pluggy.HookimplMarker("flowctl")
+
+
+@hookspec
+def flowctl_register_activities(register: Callable[[Any], None]) -> None:
+    """Register activities: ``register(function)`` for functions declared with ``@activity``.
+
+    For those that are not at the top level of the plugin's module, or made in a loop.
+    """
+
+
+@hookspec
+def flowctl_register_functions(register: Callable[[str, Callable[..., Any]], None]) -> None:
+    """Register functions for expressions: ``register("vat", function)``.
+
+    They must be pure: JSON in, JSON out, the same for the same arguments. Their results are recorded only as
+    part of what uses them, so after a crash they are asked again.
+    """
+
+
+@hookspec
+def flowctl_resolve_secret(name: str) -> str | None:
+    """The text of a secret, or None if this plugin does not have it; the first that does is taken.
+
+    Asked right before each attempt that needs it, on the event loop: answer fast, or from a cache.
+    """
+
+
+@hookspec
+def flowctl_on_event(event: Mapping[str, Any]) -> None:
+    """Something happened in the life of a run or a step; ``event`` is JSON with at least ``type`` and
+    ``run_id``.
+
+    Told after it became durable, on the event loop: hand over what takes time. An event may be told again
+    after a crash.
+    """

@@ -1,0 +1,90 @@
+"""Calls: from a step, its policies and the scope to what a runtime is asked to call.
+
+A policy is looked up attribute by attribute, each taken whole from the first place that states it
+(``_policy``): the step over its activity entry (merged when the document is read), the activity's own
+declaration, the document's ``defaults``, the installation's settings, and at last ``BUILT_IN``. For a
+compensation ``defaults.retry`` does not apply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from flowctl import values
+from flowctl.errors import ExpressionError
+from flowctl.expressions import Rendered, Template
+from flowctl.interpreter.branch import Branch
+from flowctl.model import ActivityStep, Compensation, Policy
+from flowctl.path import Path
+from flowctl.retry import COMPENSATION, ONCE
+from flowctl.runtime import Call
+
+BUILT_IN = Policy(timeout=300_000, retry=ONCE)
+"""One attempt of at most five minutes."""
+
+
+def step_call(step: ActivityStep, branch: Branch, path: Path) -> Call:
+    """The call that an ``activity`` step makes. Raises ``ExpressionError``, ``PayloadTooLarge``."""
+    rendered = step.arguments.render(branch.scope)
+    declared = branch.rt.declared(step.name)
+    policy = _policy(step.policy, declared, branch.workflow.defaults, branch.rt.settings, BUILT_IN)
+    key = path.idempotency_key(branch.rt.info.id)
+    if step.idempotency_key is not None:
+        key = _text(step.idempotency_key, branch, "idempotency_key")
+    return _call(step.name, rendered, policy, key, path, secret=step.secret)
+
+
+def undo_call(compensation: Compensation, branch: Branch, path: Path) -> Call:
+    """The call that undoes a step. ``path`` is the compensation's own (``charge.undo``)."""
+    assert compensation.activity is not None
+    rendered = compensation.arguments.render(branch.scope)
+    declared = branch.rt.declared(compensation.activity)
+    defaults = Policy(timeout=branch.workflow.defaults.timeout, retry=COMPENSATION)
+    policy = _policy(compensation.policy, declared, defaults, branch.rt.settings, BUILT_IN)
+    key = path.idempotency_key(branch.rt.info.id)
+    return _call(compensation.activity, rendered, policy, key, path, secret=False)
+
+
+def _policy(*places: Policy | None) -> Policy:
+    policy = Policy()
+    for place in places:
+        policy = policy.over(place)
+    return policy
+
+
+def _call(name: str, rendered: Rendered, policy: Policy, key: str, path: Path, *, secret: bool) -> Call:
+    arguments = rendered.value
+    if not isinstance(arguments, dict):
+        raise ExpressionError(f"'with' must be a mapping of arguments, not {values.kind_of(arguments)}")
+    encoded = values.sized(arguments, f"the arguments of {name}")
+    assert policy.timeout is not None and policy.retry is not None
+    return Call(
+        name=name,
+        arguments=encoded,
+        secrets=rendered.secrets,
+        key=key,
+        digest=_digest(name, encoded, rendered.secrets),
+        timeout=policy.timeout,
+        total_timeout=policy.total_timeout,
+        heartbeat_timeout=policy.heartbeat_timeout,
+        retry=policy.retry,
+        secret=secret,
+    )
+
+
+def _digest(name: str, arguments: bytes, secrets: Mapping[str, Any]) -> str:
+    """What makes a call this call: 128 bits over name, arguments and the references to secrets."""
+    digest = hashlib.sha256(name.encode())
+    digest.update(arguments)
+    for where in sorted(secrets):
+        digest.update(f"\0{where}\0{secrets[where]!r}".encode())
+    return digest.hexdigest()[:32]
+
+
+def _text(template: Template, branch: Branch, what: str) -> str:
+    value = template.render(branch.scope).value
+    if not isinstance(value, str) or not value:
+        raise ExpressionError(f"{what} must be a text, not {values.kind_of(value)}")
+    return value

@@ -1,0 +1,139 @@
+"""Locks between processes, on files beside the database.
+
+Both kinds are ``flock``: it belongs to an open file, not to a process. So two journals in one process
+exclude each other too, closing one does not release the other's, and when a process dies, however it dies,
+its locks are gone at once. Files are opened close-on-exec and closed in a forked child, or a child would
+keep its dead parent's locks.
+
+- The **mutex** is held around every write transaction, checkpoint and last close of every flowctl process.
+- A **sign of life** is held by a session for as long as it lives: kill -9 shows to the next one who looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import time
+import weakref
+from collections.abc import Iterator
+
+_SESSION = re.compile(r"[0-9a-f]{32}")
+"""What a session's id looks like. Ids are read from the database, and only such a one becomes a file name."""
+
+SHORTEST_PAUSE = 0.001
+LONGEST_PAUSE = 0.02
+
+
+def attempts(seconds: float) -> Iterator[None]:
+    """Once at once, then again and again with short pauses, until ``seconds`` have passed."""
+    deadline = time.monotonic() + seconds
+    pause = SHORTEST_PAUSE
+    yield
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(pause, left))
+        pause = min(2 * pause, LONGEST_PAUSE)
+        yield
+
+
+class LockFile:
+    """An open file that can be locked. ``OSError`` if it cannot be opened."""
+
+    def __init__(self, path: str, flags: int) -> None:
+        self._fd = _open(path, flags)
+        _open_files.add(self)
+
+    def close(self) -> None:
+        """Close the file and with it give the lock back, as dying would. Idempotent."""
+        fd, self._fd = self._fd, -1 if fd >= 0: os.close(fd)  # in a forked child this takes nothing from
+        the parent, which has the file open too
+
+
+class Mutex(LockFile):
+    """The lock that all writers of a database share."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, os.O_CREAT)
+
+    def try_acquire(self) -> bool:
+        """Take it unless somebody has it. Never waits."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give it back."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    @contextlib.contextmanager
+    def held(self, seconds: float) -> Iterator[None]:
+        """Hold it, waiting for at most ``seconds``, then ``TimeoutError``."""
+        if not any(self.try_acquire() for _ in attempts(seconds)):
+            raise TimeoutError
+        try:
+            yield
+        finally:
+            self.release()
+
+
+class SignOfLife(LockFile):
+    """The locked file of one session, in the folder of all sessions. Make it while holding the mutex."""
+
+    def __init__(self, folder: str, session: str) -> None:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        self._path = os.path.join(folder, session)
+        super().__init__(self._path, os.O_CREAT | os.O_EXCL)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def end(self) -> None:
+        """Remove the file and give up the lock."""
+        if self._fd >= 0:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+        self.close()
+
+
+def is_alive(folder: str, session: str) -> bool:
+    """Whether the session's process lives and has not left: whether its file is there and locked."""
+    if not _SESSION.fullmatch(session):
+        return False
+    try:
+        fd = _open(os.path.join(folder, session), 0)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(
+            fd, fcntl.LOCK_SH | fcntl.LOCK_NB
+        )  # shared: two who look must not take each other for life
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)
+
+
+def bury(folder: str) -> None:
+    """Remove the files of all dead sessions. Hold the mutex: whoever is being born holds it too."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if _SESSION.fullmatch(name) and not is_alive(folder, name):
+                os.unlink(os.path.join(folder, name))
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+
+
+_open_files: weakref.WeakSet[LockFile] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for file in list(_open_files):
+        file.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)

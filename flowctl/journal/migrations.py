@@ -1,0 +1,134 @@
+"""The schema of the SQLite journal, as the list of steps that lead to it.
+
+People open the file with other tools, so tables and columns have the names of the documentation and data is
+JSON text. A migration that was released never changes; the next one is added below it. ``sqlite_utils`` is
+imported by nobody but this module, and this module only when a database is new or behind: the import takes
+longer than a whole run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("flowctl")
+
+
+@migrations()
+def m001_initial(db: Database) -> None:
+    """Documents and the registry, runs, their entries and inboxes, and who writes."""
+    create_documents(db)
+    create_runs(db)
+    create_entries(db)
+    create_sessions(db)
+
+
+def create_documents(db: Database) -> None:
+    db.create_table(
+        "documents",
+        {"digest": str, "name": str, "version": int, "body": str, "source": str},
+        pk="digest",
+        not_null={"name", "version", "body", "source"},
+    )
+    # Other texts of the same document (another comment, another layout) are known texts too.
+    db.create_table("sources", {"sha256": str, "digest": str}, pk="sha256", not_null={"digest"})
+    db.create_table(
+        "definitions",
+        {"name": str, "version": int, "digest": str, "deployed_at": int, "deprecated": str},
+        pk=("name", "version"),
+        not_null={"digest", "deployed_at"},
+    )
+
+
+def create_runs(db: Database) -> None:
+    runs = db.create_table(
+        "runs",
+        {
+            "key": int,
+            "id": str,
+            "workflow_id": str,
+            "workflow": str,
+            "version": int,
+            "digest": str,
+            "input": str,
+            "created_at": int,
+            "deadline": int,
+            "status": str,
+            "parent_id": str,
+            "principal": str,
+            "trace_id": str,
+            "started_at": int,
+            "completed_at": int,
+            "output": str,
+            "error": str,
+            "saga": str,
+            "waiting_for": str,
+            "blocked": str,
+            "wake_at": int,
+            "generation": int,
+            "session": str,
+            "entries": int,
+            "size": int,
+            "head": bytes,
+        },
+        pk="key",
+        not_null={"id", "workflow_id", "workflow", "version", "digest", "created_at", "deadline", "status"}
+        | {"generation", "entries", "size", "head"},
+    )
+    runs.create_index(["id"], "runs_by_id", unique=True)
+    runs.create_index(["workflow_id"], "runs_by_workflow_id")
+    runs.create_index(["status"], "runs_by_status")  # and so, within a status, by key: in order of creation
+    db.execute("CREATE INDEX runs_by_wake_at ON runs (wake_at) WHERE wake_at IS NOT NULL")
+
+
+def create_entries(db: Database) -> None:
+    entries = db.create_table(
+        "entries",
+        {
+            "seq": int,
+            "run": int,
+            "path": str,
+            "kind": str,
+            "attempt": int,
+            "generation": int,
+            "at": int,
+            "data": str,
+            "hash": bytes,
+        },
+        pk="seq",
+        not_null={"run", "path", "kind", "attempt", "generation", "at", "data", "hash"},
+    )
+
+
+entries.create_index(["run", "path", "kind", "attempt", "generation"], "entries_are_unique", unique=True)
+inbox = db.create_table(
+    "inbox",
+    {
+        "seq": int,
+        "run": int,
+        "kind": str,
+        "name": str,
+        "data": str,
+        "at": int,
+        "principal": str,
+        "dedup_id": str,
+    },
+    pk="seq",
+    not_null={"run", "kind", "name", "at"},
+)
+inbox.create_index(["run", "dedup_id"], "messages_are_unique", unique=True)
+
+
+def create_sessions(db: Database) -> None:
+    db.create_table(
+        "sessions",
+        {"id": str, "pid": int, "boot": str, "last_seq": int, "last_hash": bytes, "fenced": int},
+        pk="id",
+        not_null={"pid", "boot", "last_seq", "last_hash", "fenced"},
+    )
+
+
+def apply(connection: sqlite3.Connection) -> None:
+    """Bring the schema up to date. Each migration is one transaction, so ending in between is safe."""
+    migrations.apply(Database(connection))

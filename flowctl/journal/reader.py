@@ -1,0 +1,138 @@
+"""Reading an SQLite journal: everything that a command which only looks may ask."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from flowctl.journal import Definition, Document, Entry, Message, Run, decode_entry
+from flowctl.journal.database import Database
+from flowctl.journal.lock import is_alive
+from flowctl.journal.rows import RUN_COLUMNS, from_json, run_from_row
+
+_LAST_CHARACTER = "\U0010ffff"
+
+_RUN = "SELECT " + ", ".join(RUN_COLUMNS) + " FROM runs "  # noqa: S608  # names of our own
+_KEY = "(SELECT key FROM runs WHERE id = ?)"
+_ENTRY = "SELECT seq, path, kind, attempt, generation, at, data, hash FROM entries "
+MESSAGE = "SELECT kind, name, data, at, principal, dedup_id, seq FROM inbox "
+
+
+class SqliteReader:
+    """The reading half of ``SqliteJournal``."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._version = database.data_version()
+
+    @property
+    def url(self) -> str:
+        """The real path of the database."""
+        return self._db.path
+
+    @property
+    def protected_paths(self) -> tuple[str, ...]:
+        """The database and its log: closing one of them drops SQLite's locks."""
+        return self._db.files
+
+    # --- documents and the registry
+
+    def document(self, digest: str) -> Document | None:
+        row = self._db.row(
+            "SELECT digest, name, version, body, source FROM documents WHERE digest = ?", (digest,)
+        )
+        if row is None:
+            return None
+        digest, name, version, body, source = row
+        return Document(digest, name, version, body.encode(), source)
+
+    def document_of_source(self, source: str) -> Document | None:
+        row = self._db.row("SELECT digest FROM sources WHERE sha256 = ?", (fingerprint(source),))
+        return None if row is None else self.document(row[0])
+
+    def definitions(self, name: str | None = None) -> list[Definition]:
+        rows = self._db.rows(
+            "SELECT name, version, digest, deployed_at, deprecated FROM definitions"
+            " WHERE ?1 IS NULL OR name = ?1 ORDER BY name, version DESC",
+            (name,),
+        )
+        return [Definition(*row) for row in rows]
+
+    # --- runs
+
+    def run(self, run_id: str) -> Run | None:
+        return self._run("WHERE id = ?", run_id)
+
+    def runs_with_prefix(self, prefix: str, limit: int = 10) -> list[Run]:
+        return self._runs(
+            "WHERE id BETWEEN ?1 AND ?2 OR workflow_id BETWEEN ?1 AND ?2 ORDER BY key DESC LIMIT ?3",
+            prefix,
+            prefix + _LAST_CHARACTER,
+            limit,
+        )
+
+    def latest_of(self, workflow_id: str) -> Run | None:
+        return self._run("WHERE workflow_id = ? ORDER BY key DESC LIMIT 1", workflow_id)
+
+    def last_started(self) -> Run | None:
+        return self._run("WHERE parent_id IS NULL ORDER BY key DESC LIMIT 1")
+
+    def list_runs(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        limit: int = 50,
+        before: int | None = None,
+    ) -> list[Run]:
+        conditions, parameters = ["TRUE"], list[Any]()
+        if statuses:
+            conditions.append(f"status IN ({', '.join('?' * len(statuses))})")
+            parameters += statuses
+        if workflow is not None:
+            conditions.append("workflow = ?")
+            parameters.append(workflow)
+        if before is not None:
+            conditions.append("key < ?")
+            parameters.append(before)
+        return self._runs(f"WHERE {' AND '.join(conditions)} ORDER BY key DESC LIMIT ?", *parameters, limit)
+
+    def entries(self, run_id: str, after: int = 0) -> list[Entry]:
+        if (
+            after
+        ):  # the latest few, by seq: by the index it would be all of a run that may be long, to sort them
+            rows = self._db.rows(_ENTRY + f"WHERE seq > ? AND +run = {_KEY} ORDER BY seq", (after, run_id))
+        else:
+            rows = self._db.rows(_ENTRY + f"WHERE run = {_KEY} ORDER BY seq", (run_id,))
+        return [decode_entry(row) for row in rows]
+
+    def inbox(self, run_id: str, after: int = 0) -> list[Message]:
+        rows = self._db.rows(MESSAGE + f"WHERE run = {_KEY} AND seq > ? ORDER BY seq", (run_id, after))
+        return [message_from_row(run_id, row) for row in rows]
+
+    def attended(self, run_id: str) -> bool:
+        row = self._db.row("SELECT session FROM runs WHERE id = ?", (run_id,))
+        return row is not None and row[0] is not None and is_alive(self._db.sessions, row[0])
+
+    def changed(self) -> bool:
+        before, self._version = self._version, self._db.data_version()
+        return before != self._version
+
+    def _run(self, condition: str, *parameters: Any) -> Run | None:
+        row = self._db.row(_RUN + condition, parameters)
+        return None if row is None else run_from_row(row)
+
+    def _runs(self, condition: str, *parameters: Any) -> list[Run]:
+        return [run_from_row(row) for row in self._db.rows(_RUN + condition, parameters)]
+
+
+def message_from_row(run_id: str, row: Sequence[Any]) -> Message:
+    """A message of ``MESSAGE``'s columns."""
+    kind, name, data, at, principal, dedup_id, seq = row
+    return Message(run_id, kind, name, from_json(data), at, principal, dedup_id, seq)
+
+
+def fingerprint(source: str) -> str:
+    """What a document's text is found by."""
+    return hashlib.sha256(source.encode()).hexdigest()

@@ -1,0 +1,76 @@
+"""Sessions: which open journal writes to which runs, and how one that died is fenced out.
+
+A session is a row and a locked file (``lock.SignOfLife``). Its id is random and nobody can configure it:
+two processes that believe they are the same one destroy each other's work. It is made when a run is first
+claimed, so whoever only reads or delivers leaves no trace.
+
+The fence is one ``UPDATE`` of the session's own row in every transaction, whatever the number of runs: if
+it meets no row, somebody has declared this session dead, and the transaction is rolled back. Dead is whose
+file nobody has locked. That is certain for a process that was killed; a file that somebody deleted makes a
+session dead that is not, and then the fence stops it. The same statement records the journal's last entry,
+so that a lost end can be noticed later.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+
+from flowctl.journal import GENESIS, Fenced
+from flowctl.journal.lock import SignOfLife, bury, is_alive
+from flowctl.journal.rows import Row
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class Session:
+    """An open journal that claims runs; ``folder`` holds the signs of life. Made in a write transaction."""
+
+    def __init__(self, folder: str) -> None:
+        self.id = secrets.token_hex(16)
+        self._last: tuple[int, bytes] = (0, GENESIS)
+        self._life = SignOfLife(folder, self.id)
+
+    def enter(self, connection: sqlite3.Connection) -> None:
+        """Write the row."""
+        connection.execute(
+            "INSERT INTO sessions (id, pid, boot, last_seq, last_hash, fenced) VALUES (?, ?, ?, ?, ?, 0)",
+            (self.id, os.getpid(), _boot_id(), *self._last),
+        )
+
+    def fence(self, connection: sqlite3.Connection, rows: list[Row] | None = None) -> None:
+        """Make sure that this session may write, ``Fenced`` if not, and note the last of what it writes."""
+        if rows:
+            self._last = (rows[-1][0], rows[-1][-1])
+        mine = connection.execute(
+            "UPDATE sessions SET last_seq = ?, last_hash = ? WHERE id = ? AND fenced = 0",
+            (*self._last, self.id),
+        )
+        if mine.rowcount == 0:
+            raise Fenced("this session was declared dead; others have taken over its runs")
+
+    def leave(self, connection: sqlite3.Connection) -> None:
+        """Remove the row."""
+        connection.execute("DELETE FROM sessions WHERE id = ?", (self.id,))
+
+    def end(self) -> None:
+        """Remove the sign of life. Idempotent."""
+        self._life.end()
+
+
+def fence_dead(folder: str, connection: sqlite3.Connection) -> None:
+    """Fence out every session that has died, and clear away the files they left."""
+    for (session,) in connection.execute("SELECT id FROM sessions WHERE fenced = 0").fetchall():
+        if not is_alive(folder, session):
+            connection.execute("UPDATE sessions SET fenced = 1 WHERE id = ?", (session,))
+    bury(folder)
+
+
+def _boot_id() -> str:
+    """Which boot of which machine this is, for people who wonder about a session; empty if unknown."""
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

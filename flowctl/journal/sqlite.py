@@ -1,0 +1,212 @@
+"""The journal in an SQLite file, which many processes of one machine may share.
+
+A commit is one transaction of few statements: the fence (``session``), ``executemany`` of all entries of
+all runs, and the rows of those runs whose state has changed. What it writes is worked out in ``rows``;
+when, and what happens if it fails, is ``database``'s to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Sequence
+
+import msgspec
+
+from flowctl.journal import Change, Document, Fenced, Message, Run, genesis, refusals
+from flowctl.journal.database import Database
+from flowctl.journal.lock import is_alive
+from flowctl.journal.reader import MESSAGE, SqliteReader, fingerprint, message_from_row
+from flowctl.journal.rows import RUN_COLUMNS, Batch, Tally, accepted, run_to_row, to_json
+from flowctl.journal.session import Session, fence_dead
+from flowctl.state import ENDED
+
+_FIXED = {"key", "id", "workflow_id", "workflow", "input", "created_at", "parent_id", "principal",
+"trace_id"} _STATE = [name for name in RUN_COLUMNS if name not in _FIXED]
+
+# Put together from names of our own, hence the exceptions from the rule against it. _INSERT_RUN = f"INSERT
+INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (:{', :'.join(RUN_COLUMNS)})"  # noqa: S608 _UPDATE_RUN =
+f"UPDATE runs SET {', '.join(f'{name} = :{name}' for name in _STATE)} WHERE key = :key"  # noqa: S608
+_INSERT_ENTRY = ( "INSERT INTO entries (seq, run, path, kind, attempt, generation, at, data, hash)" " VALUES
+(?, ?, ?, ?, ?, ?, ?, ?, ?)" ) _LAST = "SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull((SELECT
+max(key) FROM runs), 0)" _COUNT = "SELECT count(*), sum(length(CAST(data AS BLOB))), hash, max(seq) FROM
+entries WHERE run = ?" _CLAIM = "UPDATE runs SET session = ?, entries = ?, size = ?, head = ? WHERE key = ?"
+_RELEASE = "UPDATE runs SET session = NULL, entries = ?, size = ?, head = ? WHERE key = ?"
+
+
+class SqliteJournal(SqliteReader):
+    """A ``Journal`` in a file. Make one with ``open``."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._session: Session | None = None
+        self._tallies: dict[int, Tally] = {}
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, read_only: bool = False) -> SqliteJournal:
+        """Open the journal at ``path``.
+
+        For writing it is made if it is not there, and migrated if it is old. ``UsageError`` for a file that
+        is not a journal or of a newer flowctl, with nothing changed; ``NotFound`` if it is only to be read
+        and not there.
+        """
+        return cls(Database(os.fspath(path), read_only=read_only))
+
+    # --- documents and the registry
+
+    def put_document(self, document: Document) -> None:
+        text = fingerprint(document.source)
+        if self._db.row("SELECT digest FROM sources WHERE sha256 = ?", (text,)) == (document.digest,):
+            return
+        with self._db.transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO documents (digest, name, version, body, source)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (document.digest, document.name, document.version, document.body.decode(), document.source),
+            )
+            connection.execute(
+                "INSERT OR REPLACE INTO sources (sha256, digest) VALUES (?, ?)", (text, document.digest)
+            )
+
+    def deploy(self, name: str, version: int, digest: str, at: int) -> bool:
+        with self._db.transaction() as connection:
+            known = self._db.row(
+                "SELECT digest FROM definitions WHERE name = ? AND version = ?", (name, version)
+            )
+            if known is None:
+                connection.execute(
+                    "INSERT INTO definitions (name, version, digest, deployed_at) VALUES (?, ?, ?, ?)",
+                    (name, version, digest, at),
+                )
+        if known not in (None, (digest,)):
+            raise refusals.version_taken(name, version)
+        return known is None
+
+    def deprecate(self, name: str, version: int, message: str) -> None:
+        with self._db.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE definitions SET deprecated = ? WHERE name = ? AND version = ?",
+                (message, name, version),
+            )
+        if changed.rowcount == 0:
+            raise refusals.not_deployed(name, version)
+
+    # --- runs
+
+    def create(self, run: Run) -> tuple[Run, bool]:
+        with self._db.transaction() as connection:
+            existing = self.run(run.id)
+            if existing is not None:
+                return existing, False
+            created = accepted(run, connection.execute(_LAST).fetchone()[1] + 1)
+            connection.execute(_INSERT_RUN, run_to_row(created))
+        return created, True
+
+    def deliver(self, message: Message) -> tuple[Message, bool]:
+        with self._db.transaction() as connection:
+            run = self._db.row("SELECT key, status FROM runs WHERE id = ?", (message.run_id,))
+            if run is None:
+                raise refusals.run_not_found(message.run_id)
+            key, status = run
+            known = self._db.row(MESSAGE + "WHERE run = ? AND dedup_id = ?", (key, message.dedup_id))
+            if known is not None:
+                return message_from_row(message.run_id, known), False
+            if status in ENDED:
+                raise refusals.run_closed(message.run_id, status)
+            data = to_json(message.data)
+            inserted = connection.execute(
+                "INSERT INTO inbox (run, kind, name, data, at, principal, dedup_id)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (key, message.kind, message.name, data, message.at, message.principal, message.dedup_id),
+            )
+        return msgspec.structs.replace(message, seq=inserted.lastrowid), True
+
+    def claim(self, run_id: str) -> Run | None:
+        if self._held_by_another(run_id):  # before anything is written: callers may ask again and again
+            return None
+        session = self._session or self._join(wait=True)
+        assert session is not None, "who waits for its turn gets it, or an error"
+        with self._db.transaction() as connection:
+            session.fence(connection)
+            run = self.run(run_id)
+            if run is None:
+                raise refusals.run_not_found(run_id)
+            tally = self._tallies.get(run.key) or self._tally_of(run)
+            if run.session not in (None, session.id):
+                if self._held_by_another(run_id):
+                    return None
+                fence_dead(self._db.sessions, connection)
+            connection.execute(_CLAIM, (session.id, *tally, run.key))
+        self._tallies[run.key] = tally
+        return msgspec.structs.replace(run, session=session.id, **tally._asdict())
+
+    def _held_by_another(self, run_id: str) -> bool:
+        row = self._db.row("SELECT session FROM runs WHERE id = ?", (run_id,))
+        if row is None or row[0] is None or (self._session and row[0] == self._session.id):
+            return False
+        return is_alive(self._db.sessions, row[0])
+
+    def _tally_of(self, run: Run) -> Tally:
+        """From the row if that was released; from the entries if its writer died and could not write it."""
+        if run.session is None:
+            return Tally(run.entries, run.size, run.head)
+        row = self._db.row(_COUNT, (run.key,))
+        assert row is not None, "count always answers"
+        entries, size, head, _ = row
+        return Tally(entries, size, head) if entries else Tally(0, 0, genesis(run))
+
+    # --- committing
+
+    def try_commit(self, changes: Sequence[Change]) -> bool:
+        return self._commit(changes, wait=False)
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        self._commit(changes, wait=True)
+
+    def _commit(self, changes: Sequence[Change], *, wait: bool) -> bool:
+        session = self._session or self._join(wait=wait)
+        if session is None or not self._db.begin(wait=wait):
+            return False
+        with self._db.work() as connection:
+            last_seq, last_key = connection.execute(_LAST).fetchone()
+            batch = Batch(session.id, self._tallies, last_seq, last_key)
+            for change in changes:
+                batch.add(change)
+            session.fence(connection, batch.rows)
+            _write(connection, batch)
+            batch.settle(self._tallies)
+        return True
+
+    def _join(self, *, wait: bool) -> Session | None:
+        """Become a session; None if that would mean waiting."""
+        if not self._db.begin(wait=wait):
+            return None
+        with self._db.work() as connection:
+            fence_dead(self._db.sessions, connection)
+            self._session = Session(self._db.sessions)
+            self._session.enter(connection)
+        return self._session
+
+    def close(self) -> None:
+        """Give back all claims of this session and leave. Idempotent."""
+        session, self._session = self._session, None try: if session is not None and self._db.usable: with
+        contextlib.suppress(Fenced), self._db.transaction() as connection: session.fence(connection)
+        connection.executemany(_RELEASE, [(*tally, key) for key, tally in self._tallies.items()])
+        session.leave(connection) finally: self._db.close() if session is not None: session.end()
+
+
+def _write(connection: sqlite3.Connection, batch: Batch) -> None:
+    """The rows of a batch, all entries in one statement: that makes a thousand runs at once cheap."""
+    for run in batch.created:
+        try:
+            connection.execute(_INSERT_RUN, run_to_row(run))
+        except sqlite3.IntegrityError as error:
+            raise refusals.run_id_taken(run.id) from error
+    before = connection.total_changes
+    try:
+        connection.executemany(_INSERT_ENTRY, batch.rows)
+    except sqlite3.IntegrityError as error:
+        _, _, path, kind, attempt, generation, *_ = batch.rows[connection.total_changes - before]
+        raise refusals.entry_exists(path, kind, attempt, generation) from error
+    connection.executemany(_UPDATE_RUN, map(run_to_row, batch.updated))

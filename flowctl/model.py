@@ -1,0 +1,221 @@
+"""What a document means once it is read: frozen dataclasses, one class per verb.
+
+Built by ``document`` only, from a document that was checked; walked by ``interpreter`` only. Durations are
+milliseconds. Everything an author wrote as ``${{ … }}`` is a parsed ``Template`` or ``Expression`` here, so
+nothing is parsed while a run goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Literal
+
+from flowctl.expressions import Expression, Template
+from flowctl.retry import RetryPolicy
+
+After = Literal["completed", "attempted"]
+OnFailure = Literal["compensate", "hold"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits and retries of an activity's attempts, as far as one place states them; None is "not said
+    here".
+    """
+
+    timeout: int | None = None
+    total_timeout: int | None = None
+    heartbeat_timeout: int | None = None
+    retry: RetryPolicy | None = None
+
+    def over(self, other: Policy | None) -> Policy:
+        """This policy where it says something, each attribute whole, else ``other``."""
+        if other is None:
+            return self
+        return Policy(
+            timeout=self.timeout if self.timeout is not None else other.timeout,
+            total_timeout=self.total_timeout if self.total_timeout is not None else other.total_timeout,
+            heartbeat_timeout=(
+                self.heartbeat_timeout if self.heartbeat_timeout is not None else other.heartbeat_timeout
+            ),
+            retry=self.retry if self.retry is not None else other.retry,
+        )
+
+
+NO_POLICY = Policy()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Compensation:
+    """What undoes a step: one activity, or a list of steps.
+
+    ``policy`` is its own, laid over that of the entry it names. ``captures`` are the references of all
+    its expressions: the part of the scope that must be kept from the moment the step starts until it is
+    undone.
+    """
+
+    activity: str | None
+    arguments: Template
+    steps: tuple[Step, ...] = ()
+    ids: tuple[str, ...] = ()
+    policy: Policy = NO_POLICY
+    after: After = "completed"
+    on_failure: Literal["continue", "stop"] = "continue"
+    captures: frozenset[tuple[str, ...]] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What all verbs have in common.
+
+    ``segment`` is the step's part of the path: its id, or ``_sleep1`` counted per verb in its list.
+    ``timeout`` is the whole step's, for every verb but ``activity``, whose is per attempt
+    (``ActivityStep.policy``). ``irreversible`` is the author's message, or "" if there is none. ``reads``
+    names the facts of the run that its expressions read and that must be recorded when read (``elapsed``,
+    ``history_length``, ``history_size``).
+    """
+
+    verb: ClassVar[str]
+
+    segment: str
+    id: str | None = None
+    condition: Expression | None = None
+    timeout: int | None = None
+    compensation: Compensation | None = None
+    irreversible: str | None = None
+    optional: bool = False
+    on_failure: OnFailure | None = None
+    output: Template | None = None
+    secret: bool = False
+    description: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    reads: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityStep(Step):
+    """``activity``: call a registered activity. ``name`` is the registered name, entries resolved."""
+
+    verb: ClassVar[str] = "activity"
+
+    name: str
+    arguments: Template
+    policy: Policy = NO_POLICY
+    idempotency_key: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SleepStep(Step):
+    """``sleep``: a durable timer; ``duration`` renders to a duration's text, or ``until`` to a timestamp."""
+
+    verb: ClassVar[str] = "sleep"
+
+    duration: Template | None = None
+    until: Template | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WaitStep(Step):
+    """``wait_for_signal``: receive one signal, the oldest not yet received of those names."""
+
+    verb: ClassVar[str] = "wait_for_signal"
+
+    signals: tuple[str, ...]
+    on_timeout: Literal["fail", "continue"] = "fail"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BlockStep(Step):
+    """``steps``: one step made of several; its ids belong to the enclosing scope."""
+
+    verb: ClassVar[str] = "steps"
+
+    steps: tuple[Step, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One case of a switch; ``condition=None`` is ``else``. ``segment`` is ``case_1``, ``case_2``, … or
+    ``else``.
+    """
+
+    segment: str
+    condition: Expression | None
+    steps: tuple[Step, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SwitchStep(Step):
+    """``switch``: the first true case runs; none true and no ``else`` is a no-op."""
+
+    verb: ClassVar[str] = "switch"
+
+    cases: tuple[Case, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SetStep(Step):
+    """``set``: assign ``vars``; the output is the mapping. All values see the vars as they were before."""
+
+    verb: ClassVar[str] = "set"
+
+    values: Template
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReturnStep(Step):
+    """``return``: end the run successfully with that output, from any depth."""
+
+    verb: ClassVar[str] = "return"
+
+    value: Template
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FailStep(Step):
+    """``fail``: ``error`` renders to ``{type, message, details}``."""
+
+    verb: ClassVar[str] = "fail"
+
+    error: Template
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signal:
+    """A signal the document declares; ``check`` returns what is wrong with a payload, or None."""
+
+    name: str
+    description: str | None
+    payload_schema: Mapping[str, Any] | None
+    check: Callable[[Any], str | None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Workflow:
+    """A document, read and checked.
+
+    ``body`` is the document as JSON and ``digest`` the sha256 of its canonical form (``sha256:…``): what
+    a run pins. ``ids`` are the step ids of the top-level scope. ``prepare_input`` fills defaults in and
+    raises ``InvalidInput``; ``check_output`` returns what is wrong with an output, or None.
+    """
+
+    name: str
+    version: int
+    digest: str
+    body: Mapping[str, Any]
+    timeout: int
+    steps: tuple[Step, ...]
+    ids: tuple[str, ...]
+    output: Template | None
+    signals: Mapping[str, Signal]
+    secrets: frozenset[str]
+    defaults: Policy
+    on_failure: OnFailure
+    deprecated: str | None
+    description: str | None
+    input_schema: Mapping[str, Any] | None
+    prepare_input: Callable[[Any], dict[str, Any]]
+    check_output: Callable[[Any], str | None]
+    activities: frozenset[str]
+    reads: frozenset[str] = frozenset()

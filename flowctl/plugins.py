@@ -1,0 +1,326 @@
+"""Plugins: found, imported, asked once, and from then on plain dictionaries.
+
+Three sources, in this order: the built-in ones, those installed under the entry point group ``flowctl`` (by
+name), and the Python files of the plugins folders (folders as given, files by name; those beginning with
+``_`` are helpers, not plugins).
+
+Rules:
+
+1. A plugin can fail in any way (not import, raise, call ``sys.exit``): it becomes a ``Problem`` with its
+   name, and the others
+   do not notice. Only Ctrl-C goes through.
+2. The first to register a name keeps it; the second is a ``Problem`` naming both.
+3. A call through pluggy costs as much as a tenth of a step, so hooks that register are called once, while
+   loading.
+4. What a plugin prints while it is imported goes to stderr: stdout is the command's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from flowctl.activities import Activity, declared
+from flowctl.activities.modules import import_file
+from flowctl.default_plugins import MODULES
+from flowctl.errors import safe_text
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from pluggy import PluginManager
+
+GROUP = "flowctl"
+SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
+FUNCTION_NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
+SECRET_LIMIT = 1 << 16
+"""Bytes of a secret in a file; what is larger was not meant to be one."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """A plugin, or a part of it, that cannot be used. ``origin`` is its file, with the line if there is one,
+    or its entry point."""
+
+    plugin: str
+    origin: str
+    error: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin} ({self.origin}): {self.error}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """A plugin that was loaded, and what it registered. ``version`` is its distribution's, None for a
+    file."""
+
+    name: str
+    version: str | None
+    origin: str
+    activities: tuple[str, ...]
+    functions: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Source:
+    """A plugin to be. ``key`` is unique, ``name`` what people call it."""
+
+    key: str
+    name: str
+    version: str | None
+    origin: str
+    load: Callable[[], Any]
+
+
+class Plugins:
+    """All that plugins brought: ``activities`` and ``functions`` by name, ``described`` and ``problems`` in
+    order of loading."""
+
+    def __init__(self) -> None:
+        self.activities: dict[str, Activity] = {}
+        self.functions: dict[str, Callable[..., Any]] = {}
+        self.described: list[PluginInfo] = []
+        self.problems: list[Problem] = []
+        self._owners: dict[str, str] = {}
+        self._resolvers: list[tuple[str, Callable[..., Any]]] = []
+        self._listeners: list[tuple[str, Callable[..., Any]]] = []
+
+    def resolve_secret(self, name: str) -> str | None:
+        """The text of a secret: from plugins, ``FLOWCTL_SECRET_<name>``, or the file
+        ``FLOWCTL_SECRETS_DIR/<name>``.
+
+        None if nobody has it, or the name is not one. Never raises.
+        """
+        if not SECRET_NAME.match(name):
+            return None
+        for plugin, resolver in self._resolvers:
+            with _contained(plugin, "flowctl_resolve_secret"):
+                found = resolver(name=name)
+                if isinstance(found, str):
+                    return found
+        return os.environ.get(f"FLOWCTL_SECRET_{name}") or _secret_file(name)
+
+    def emit(self, event: Mapping[str, Any]) -> None:
+        """Tell every plugin that listens. What they raise is logged."""
+        for plugin, listener in self._listeners:
+            with _contained(plugin, "flowctl_on_event"):
+                listener(event=event)
+
+
+def load(dirs: Sequence[Path] = (), *, entry_points: bool = True, objects: Sequence[Any] = ()) -> Plugins:
+    """Load all plugins. ``objects`` are modules, other objects with hooks, or functions declared with
+    ``@activity``."""
+    loading = _Loading()
+    for module in MODULES:
+        loading.add(_importable(module, module.rpartition(".")[2], module, None))
+    for point in _entry_points() if entry_points else ():
+        loading.add(_Source(f"{GROUP}:{point.name}", point.name, _version(point), point.value, point.load))
+    for thing in objects:
+        loading.add(_object(thing))
+    for folder in dirs:
+        for source in loading.files(folder):
+            loading.add(source)
+    return loading.plugins
+
+
+class _Loading:
+    """Loads one plugin after another into ``plugins``."""
+
+    def __init__(self) -> None:
+        import pluggy
+
+        from flowctl import hookspecs
+
+        self.plugins = Plugins()
+        self._manager: PluginManager = pluggy.PluginManager("flowctl")
+        self._manager.add_hookspecs(hookspecs)
+
+    def files(self, folder: Path) -> Iterator[_Source]:
+        """The plugins of a folder."""
+        try:
+            files = sorted(file for file in folder.iterdir() if file.suffix == ".py" and file.is_file())
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self.plugins.problems.append(
+                Problem(folder.name, str(folder), f"the folder cannot be read: {reason}")
+            )
+            return
+        for file in files:
+            if not file.name.startswith("_"):
+                yield _Source(str(file.resolve()), file.stem, None, str(file), partial(import_file, file))
+
+    def add(self, source: _Source) -> None:
+        """Load one plugin and register what it brings."""
+        if self._manager.has_plugin(source.key):
+            return
+        with self._reported(source), contextlib.redirect_stdout(sys.stderr):
+            plugin = source.load()
+            _Registration(self.plugins, source).everything(plugin, self._hooks(plugin, source))
+
+    def _hooks(self, plugin: Any, source: _Source) -> dict[str, Callable[..., Any]]:
+        """The hooks that a plugin implements, each a function that calls it alone."""
+        import pluggy
+
+        manager = self._manager
+        if manager.is_registered(plugin):  # one module under two names
+            return {}
+        others = manager.get_plugins()
+        manager.register(plugin, source.key)
+        try:
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            self.plugins.problems.append(Problem(source.name, source.origin, safe_text(error)))
+        callers = manager.get_hookcallers(plugin) or []
+        return {c.name: manager.subset_hook_caller(c.name, others) for c in callers if c.spec is not None}
+
+    @contextlib.contextmanager
+    def _reported(self, source: _Source) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            place = _place(error, source.origin)
+            text = f"{type(error).__name__}: {safe_text(error)}"
+            self.plugins.problems.append(Problem(source.name, place, text))
+
+
+class _Registration:
+    """What one plugin registers."""
+
+    def __init__(self, plugins: Plugins, source: _Source) -> None:
+        self._plugins = plugins
+        self._source = source
+        self._activities: list[str] = []
+        self._functions: list[str] = []
+
+    def everything(self, plugin: Any, hooks: Mapping[str, Callable[..., Any]]) -> None:
+        """Ask the plugin for all it has. What was registered before a hook raised stays."""
+        source, plugins = self._source, self._plugins
+        try:
+            for found in _module_activities(plugin):
+                self._add_activity(found)
+            for name, register in (
+                ("flowctl_register_activities", self.activity),
+                ("flowctl_register_functions", self.function),
+            ):
+                if name in hooks:
+                    hooks[name](register=register)
+        finally:
+            brought = tuple(self._activities), tuple(self._functions)
+            plugins.described.append(PluginInfo(source.name, source.version, source.origin, *brought))
+        for name, callers in (
+            ("flowctl_resolve_secret", plugins._resolvers),
+            ("flowctl_on_event", plugins._listeners),
+        ):
+            if name in hooks:
+                callers.append((source.name, hooks[name]))
+
+    def activity(self, thing: Any) -> None:
+        """``register`` of ``flowctl_register_activities``."""
+        found = thing if isinstance(thing, Activity) else declared(thing)
+        if found is None:
+            raise TypeError(f"register() takes functions declared with @activity, not {thing!r:.100}")
+        self._add_activity(found)
+
+    def function(self, name: str, function: Callable[..., Any]) -> None:
+        """``register`` of ``flowctl_register_functions``."""
+        if not isinstance(name, str) or not FUNCTION_NAME.match(name) or not callable(function):
+            raise TypeError(f"register() takes a name such as 'vat' and a function, not {name!r:.100}")
+        known = self._plugins.functions.get(name)
+        if known is None:
+            self._plugins.functions[name] = function
+            self._plugins._owners[f"{name}()"] = self._source.name
+            self._functions.append(name)
+        elif known is not function:
+            self._taken(f"the function {name!r}", f"{name}()", self._source.origin)
+
+    def _add_activity(self, found: Activity) -> None:
+        known = self._plugins.activities.get(found.name)
+        if known is not None:
+            # of one origin it is the same one: imported by a sibling too, or registered by a hook as well
+            if known.origin != found.origin:
+                self._taken(f"the activity {found.name!r}", found.name, found.origin)
+            return
+        _ = found.binding  # refuses what cannot be called by name
+        self._plugins.activities[found.name] = dataclasses.replace(found, plugin=self._source.name)
+        self._plugins._owners[found.name] = self._source.name
+        self._activities.append(found.name)
+
+    def _taken(self, what: str, key: str, origin: str) -> None:
+        owner = self._plugins._owners[key]
+        error = f"{what} is registered by plugin {owner} already, which keeps it; rename one of them"
+        self._plugins.problems.append(Problem(self._source.name, origin, error))
+
+
+def _module_activities(plugin: Any) -> Iterable[Activity]:
+    things = vars(plugin).values() if isinstance(plugin, ModuleType) else (plugin,)
+    return [found for found in map(declared, things) if found is not None]
+
+
+def _importable(module: str, name: str, origin: str, version: str | None) -> _Source:
+    from importlib import import_module
+
+    return _Source(module, name, version, origin, lambda: import_module(module))
+
+
+def _object(thing: Any) -> _Source:
+    found = declared(thing)
+    name = found.name if found is not None else getattr(thing, "__name__", type(thing).__name__)
+    origin = found.origin if found is not None else "given"
+    return _Source(f"object:{id(thing)}", name, None, origin, lambda: thing)
+
+
+def _entry_points() -> list[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return sorted(set(entry_points(group=GROUP)), key=lambda point: (point.name, point.value))
+
+
+def _version(point: EntryPoint) -> str | None:
+    return point.dist.version if point.dist is not None else None
+
+
+def _place(error: BaseException, origin: str) -> str:
+    """``origin``, with the line if the error comes from that file."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    file = os.path.realpath(origin)
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if frame.f_code.co_filename == file]
+    return f"{origin}:{lines[-1]}" if lines else origin
+
+
+def _secret_file(name: str) -> str | None:
+    folder = os.environ.get("FLOWCTL_SECRETS_DIR")
+    if not folder:
+        return None
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            text = file.read(SECRET_LIMIT + 1)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text.removesuffix("\n") if len(text) <= SECRET_LIMIT else None
+
+
+@contextlib.contextmanager
+def _contained(plugin: str, hook: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        _log.warning("plugin %s: %s raised %s: %s", plugin, hook, type(error).__name__, safe_text(error))

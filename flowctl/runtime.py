@@ -1,0 +1,205 @@
+"""The Runtime protocol: everything a run may ask of the world, and the contract of whoever answers.
+
+Each request is named by a **path**, and asking twice at the same path gives the same answer. So recovery
+is running the interpreter again from the top: recorded answers come back at once, and the first request
+without one is where the run goes on. What an implementation must keep:
+
+1. *Recorded before acted upon.* An activity is called only after everything the run did before is
+   durable.
+2. *Recorded decisions stand.* Chance, clocks and expressions are asked once; afterwards the record
+   answers.
+3. *Cancellation reaches what must wait.* A request with a recorded answer returns it even in a cancelled
+   scope. A request that must wait raises ``Cancelled``; an attempt in flight is told, and awaited until
+   it ends or times out.
+4. *Mismatch parks.* If the record and the request disagree (``Call.digest``), the run is ``Blocked``,
+   never guessed at.
+5. *Order is the run's own.* Tasks advance in document order where nothing else decides.
+
+Times are milliseconds since the epoch, UTC; data is JSON; ``order`` numbers what happened in one run,
+growing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from flowctl.errors import Cancelled, Failure, StepFailed
+from flowctl.expressions import SecretRef
+from flowctl.model import Policy
+from flowctl.path import Path
+from flowctl.retry import RetryPolicy
+from flowctl.state import RunStatus
+
+Thunk = Callable[[], Awaitable[Any]]
+Mode = Literal["all", "settled"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What does not change about a run while it is executed."""
+
+    id: str
+    workflow_id: str
+    workflow: str
+    version: int
+    parent_id: str | None
+    started_at: int
+    attempt: int
+    task_queue: str
+    namespace: str
+    trace_id: str | None
+    principal: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an activity, the same for all its attempts.
+
+    ``arguments`` is the canonical JSON of the keyword arguments, with null where a secret goes;
+    ``secrets`` maps JSON pointers to the parts of the text to put there. ``timeout`` is per attempt.
+    ``digest`` is over all that makes it this call.
+    """
+
+    name: str
+    arguments: bytes
+    secrets: Mapping[str, Sequence[str | SecretRef]]
+    key: str
+    digest: str
+    timeout: int
+    total_timeout: int | None
+    heartbeat_timeout: int | None
+    retry: RetryPolicy
+    secret: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer from outside: its value, when it was recorded, and its place in the order of the run."""
+
+    value: Any
+    at: int
+    order: int
+
+    def of(self, key: str) -> Answer:
+        """The same answer, narrowed to one key of its value."""
+        return Answer(self.value[key], self.at, self.order)
+
+
+class CallFailed(StepFailed):
+    """An activity failed for good.
+
+    ``order`` is that of its last attempt's end. ``attempted``: an attempt was started. ``uncertain``:
+    some attempt ended without an answer, so its effect may have happened.
+    """
+
+    def __init__(self, failure: Failure, *, order: int, at: int, attempted: bool, uncertain: bool) -> None:
+        super().__init__(failure)
+        self.order = order
+        self.at = at
+        self.attempted = attempted
+        self.uncertain = uncertain
+
+
+class CallCancelled(Cancelled):
+    """An activity was interrupted: as ``CallFailed``, but the scope was cancelled."""
+
+    def __init__(self, scope: object, *, order: int, at: int, attempted: bool, uncertain: bool) -> None:
+        super().__init__(scope)
+        self.order = order
+        self.at = at
+        self.attempted = attempted
+        self.uncertain = uncertain
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settled:
+    """How one branch ended: its value, or its failure."""
+
+    value: Any = None
+    failure: Failure | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class End:
+    """How a run ended. ``saga`` lists paths: ``undone failed in_doubt not_undone skipped``."""
+
+    status: RunStatus
+    output: Any
+    error: Failure | None
+    saga: dict[str, list[str]]
+
+
+class Runtime(Protocol):
+    """What the interpreter asks. Verbs that may have to wait are coroutines."""
+
+    @property
+    def info(self) -> RunInfo:
+        """The run."""
+
+    @property
+    def settings(self) -> Policy:
+        """The defaults of this installation (``flowctl.toml``), the last to be asked."""
+
+    def facts(self) -> dict[str, Any]:
+        """What changes about the run as it goes: ``elapsed`` in seconds, ``history_length``,
+        ``history_size``.
+        """
+
+    def declared(self, activity: str) -> Policy | None:
+        """The policy the activity declares for itself. Raises ``Blocked`` if this installation does not
+        have it.
+        """
+
+    def decide(self, path: Path, kind: str, thunk: Callable[[], dict[str, Any]]) -> Answer:
+        """The recorded data of that kind at that path; if there is none, what ``thunk`` returns is
+        recorded. Never waits.
+        """
+
+    async def activity(self, path: Path, call: Call) -> Answer:
+        """Call an activity with all its attempts. Raises ``CallFailed``, ``CallCancelled``; ``Blocked``
+        on a mismatch.
+        """
+
+    async def sleep(self, path: Path, until: Callable[[int], int]) -> Answer:
+        """Wait for a moment, computed once from the present one. Raises ``Cancelled``."""
+
+    async def wait_signal(self, path: Path, names: Sequence[str], timeout: int | None) -> Answer:
+        """Receive the oldest signal of those names: ``{signal, payload, received_at, principal}``, or
+        null after ``timeout``.
+        """
+
+    async def all(
+        self, path: Path, thunks: Sequence[Thunk], *, limit: int | None = None, mode: Mode = "all"
+    ) -> list[Settled]:
+        """Run thunks at once, at most ``limit`` together, and wait for every one of them.
+
+        ``all``: the first failure cancels the others and is raised once they have ended. ``settled``:
+        failures are results.
+        """
+
+    async def first(
+        self, path: Path, thunks: Sequence[Thunk], *, limit: int | None = None
+    ) -> tuple[int, Any]:
+        """The first success and its index, once the others, which are cancelled, have ended.
+
+        If all fail: ``StepFailed`` with ``BranchesFailed``, whose ``details`` lists the errors in order.
+        """
+
+    async def deadline(self, path: Path, timeout: int, thunk: Thunk) -> Any:
+        """What ``thunk`` returns, unless ``timeout`` milliseconds pass first: then it is cancelled, and
+        ``StepFailed`` with ``Timeout`` raised once it has ended, even if it ended well.
+        """
+
+    async def shielded(self, thunk: Thunk) -> Any:
+        """Run ``thunk`` out of reach of every cancellation and deadline around it."""
+
+    async def hold(self, path: Path, failure: Failure) -> None:
+        """Park the run as ``paused`` with its error until somebody decides. Raises ``Cancelled``."""
+
+    def heed(self) -> None:
+        """Raise ``Cancelled`` if the scope was cancelled: what a run asks before it calls itself
+        completed.
+        """

@@ -1,0 +1,174 @@
+"""What a runtime must do, as cases: a workflow, what its activities answer, what happens to it from
+outside, and what comes of it.
+
+A case is a mapping (``tests/conformance/cases/*.yaml`` holds ours)::
+
+    case: a sentence about what holds
+    covers: [retry, …]          the words of the language it is about
+    workflow: {steps: …}        a document; ``dsl`` and ``name`` may be left out
+    input: {}
+    activities: {NAME: ACT or [ACT, …]}     see ``script``; ``declares: {NAME: {timeout: 5s, retry: …}}`` their own policies
+    missing: [NAME, …]  secrets: {NAME: VALUE}
+    events: [{at: 5s, signal: approve, payload: {…}}, {at: 1s, cancel: why}, {at: 2s, lose_worker: 3s}]
+    until: 10s                  look at it then; without it, at the end
+    expect: {status, output, error, saga, steps: {PATH: STATUS}, outputs: {PATH: VALUE}, calls: [PATH#ATTEMPT, …],
+             args: {PATH: {…}}, keys: {PATH: KEY}, waiting_for: [PATH, …], blocked: CODE, elapsed: 3s, order: [[PATH, PATH], …]}
+
+``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
+after the start. In ``error`` only the keys given are compared. ``calls`` are the attempts in the order in
+which they were made. A third runtime needs one function, from ``Case`` to ``Observed``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowctl import values
+from flowctl.activities import activity, declared
+from flowctl.clock import parse_duration
+from flowctl.document import load
+from flowctl.model import Policy, Workflow
+from flowctl.testing.script import Asked, ScriptedActivities
+
+RUN_ID = "case"
+"""The id of every case's run, so that keys can be written down."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Event:
+    """Something from outside, ``at`` milliseconds after the start. ``kind`` is ``signal``, ``cancel`` or
+    ``lose_worker``.
+    """
+
+    at: int
+    kind: str
+    name: str
+    data: Any
+    principal: str | None = None
+    dedup_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One case, read. ``until`` is when to look, in milliseconds after the start, or None for the end."""
+
+    name: str
+    covers: tuple[str, ...]
+    workflow: Workflow
+    source: str
+    input: Mapping[str, Any]
+    acts: Mapping[str, Any]
+    policies: Mapping[str, Policy]
+    missing: tuple[str, ...]
+    secrets: Mapping[str, str]
+    events: tuple[Event, ...]
+    until: int | None
+    expect: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Case:
+        """A case from its mapping. ``InvalidDocument`` if its workflow is not one, ``ValueError`` for
+        other mistakes.
+        """
+        known = {
+            "case", "covers", "workflow", "input", "activities", "declares", "missing", "secrets", "events", "until", "expect",
+        }  # fmt: skip
+        if unknown := set(data) - known:
+            raise ValueError(f"unknown words in the case {data.get('case')!r}: {sorted(unknown)}")
+        source = values.encode({"dsl": 1, "name": "case", **data["workflow"]}).decode()
+        return cls(
+            name=data["case"],
+            covers=tuple(data.get("covers", ())),
+            workflow=load(source, "case.json").workflow,
+            source=source,
+            input=data.get("input", {}),
+            acts=data.get("activities", {}),
+            policies={name: _policy(options) for name, options in data.get("declares", {}).items()},
+            missing=tuple(data.get("missing", ())),
+            secrets=data.get("secrets", {}),
+            events=tuple(
+                sorted((_event(event) for event in data.get("events", ())), key=lambda event: event.at)
+            ),
+            until=parse_duration(data["until"]) if "until" in data else None,
+            expect=data["expect"],
+        )
+
+    def script(self) -> ScriptedActivities:
+        """Fresh activities with an empty ledger."""
+        return ScriptedActivities(
+            self.acts, policies=self.policies, missing=self.missing, secrets=self.secrets
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Observed:
+    """What came of a case: the status document, the ledger, and how long it took in milliseconds."""
+
+    status: Mapping[str, Any]
+    asked: Sequence[Asked]
+    elapsed: int
+
+    @property
+    def calls(self) -> list[str]:
+        """``PATH#ATTEMPT`` in order, an attempt that was made again after a loss counted once."""
+        return list(dict.fromkeys(f"{asked.path}#{asked.attempt}" for asked in self.asked))
+
+
+def differences(case: Case, observed: Observed) -> list[str]:
+    """What was expected and is not so, a line each; empty if the case holds."""
+    checks = {
+        "status": lambda: observed.status["status"],
+        "output": lambda: observed.status["output"],
+        "error": lambda: _only(observed.status["error"], case.expect.get("error")),
+        "saga": lambda: {name: observed.status["saga"][name] for name in case.expect["saga"]},
+        "steps": lambda: {path: _step(observed, path).get("status") for path in case.expect["steps"]},
+        "outputs": lambda: {path: _step(observed, path).get("output") for path in case.expect["outputs"]},
+        "attempts": lambda: {path: _step(observed, path).get("attempt") for path in case.expect["attempts"]},
+        "calls": lambda: observed.calls,
+        "args": lambda: {path: _asked(observed, path, "args") for path in case.expect["args"]},
+        "keys": lambda: {path: _asked(observed, path, "key") for path in case.expect["keys"]},
+        "waiting_for": lambda: [waiting["path"] for waiting in observed.status["waiting_for"]],
+        "blocked": lambda: (observed.status["blocked"] or {}).get("code"),
+        "elapsed": lambda: observed.elapsed,
+        "reached": lambda: [step["path"] for step in observed.status["steps"]],
+    }
+    found = []
+    for name, expected in case.expect.items():
+        wanted = parse_duration(expected) if name == "elapsed" else expected
+        actual = checks[name]()
+        if not values.equal(wanted, actual):
+            found.append(f"{name}: expected {wanted!r}, got {actual!r}")
+    return found
+
+
+def _only(actual: Any, expected: Any) -> Any:
+    if not isinstance(actual, Mapping) or not isinstance(expected, Mapping):
+        return actual
+    return {key: _only(actual.get(key), value) for key, value in expected.items()}
+
+
+def _step(observed: Observed, path: str) -> Mapping[str, Any]:
+    return next((step for step in observed.status["steps"] if step["path"] == path), {})
+
+
+def _asked(observed: Observed, path: str, what: str) -> Any:
+    return next((getattr(asked, what) for asked in observed.asked if asked.path == path), None)
+
+
+def _policy(options: Mapping[str, Any]) -> Policy:
+    made = declared(activity("declares", **options)(lambda: None))
+    assert made is not None
+    return made.policy
+
+
+def _event(data: Mapping[str, Any]) -> Event:
+    at = parse_duration(data["at"])
+    if "signal" in data:
+        return Event(
+            at, "signal", data["signal"], data.get("payload"), data.get("principal"), data.get("dedup_id")
+        )
+    if "cancel" in data:
+        return Event(at, "cancel", "cancel", {"reason": data["cancel"]}, data.get("principal"))
+    return Event(at, "lose_worker", "lose_worker", parse_duration(data["lose_worker"]))

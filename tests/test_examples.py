@@ -1,0 +1,446 @@
+"""The examples, run as their readers would: by the command line, each in an empty folder.
+
+Each story is a row of a table: what is asked for, how the run ends, what it undid, and what the services'
+books say then.
+"""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+DATABASES = {"order": "shop.db", "trip": "agency.db", "onboarding": "people.db", "payment": "bank.db"}
+Books = dict[str, list[tuple[Any, ...]]]
+BOUNCES = "ada@nowhere.invalid"
+
+
+@dataclass(frozen=True)
+class Story:
+    """One run of an example.
+
+    ``signals`` are sent one by one, whenever it waits; ``books`` maps queries to the rows found in the end.
+    """
+
+    workflow: str
+    input: Mapping[str, Any]
+    exits: int = 0
+    status: str = "completed"
+    error: str | None = None
+    undone: tuple[str, ...] = ()
+    steps: Mapping[str, str] = field(default_factory=dict)
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    output: Mapping[str, Any] | None = None
+    signals: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    books: Books = field(default_factory=dict)
+
+    @property
+    def example(self) -> str:
+        return self.workflow.partition("/")[0]
+
+
+SHELF = "SELECT on_shelf FROM stock WHERE sku IN ('lamp', 'piano') ORDER BY sku"
+BALANCES = "SELECT balance FROM accounts ORDER BY email"
+UNTOUCHED_SHOP: Books = {SHELF: [(10,), (1,)], BALANCES: [(500_000,), (500_000,), (100,)]}
+SEATS, ROOMS = (
+    "SELECT seats FROM flights WHERE flight = 'FC100'",
+    "SELECT rooms FROM hotels WHERE hotel = 'harbour'",
+)
+UNTOUCHED_AGENCY: Books = {SEATS: [(3,)], ROOMS: [(2,)], "SELECT * FROM outbox": []}
+BUSY_CARDS = "SELECT card, held, charged FROM cards WHERE held OR charged"
+STAFF = "SELECT email FROM accounts WHERE state = 'open'"
+OWNED = "SELECT serial, owner FROM laptops WHERE owner IS NOT NULL ORDER BY serial"
+BOSS_ONLY: Books = {
+    STAFF: [("boss@example.com",)],
+    OWNED: [("X-1", "boss@example.com")],
+    "SELECT * FROM access": [],
+    "SELECT * FROM outbox": [],
+}
+
+
+def order(**changes: Any) -> dict[str, Any]:
+    default = {
+        "order_id": "0012",
+        "amount": 100,
+        "items": ["lamp"],
+        "email": "ada@example.com",
+        "express": True,
+    }
+    return default | changes
+
+
+def trip(**changes: str) -> dict[str, Any]:
+    return {"traveller": "Ada", "email": "ada@example.com", "flight": "FC100", "hotel": "harbour"} | changes
+
+
+def payment(card: str, amount: float = 25, email: str = "ada@example.com") -> dict[str, Any]:
+    return {"card": card, "amount": amount, "email": email}
+
+
+def newcomer(**changes: str) -> dict[str, Any]:
+    return {"name": "Ada", "email": "ada@example.com", "role": "engineer"} | changes
+
+
+ORDER, TRIP, PAYMENT = "order/order.yaml", "trip/trip.yaml", "payment/payment.yaml"
+ONBOARDING_1, ONBOARDING = "onboarding/onboarding-v1.yaml", "onboarding/onboarding-v2.yaml"
+
+STORIES = {
+    "an order is completed": Story(
+        ORDER,
+        order(items=["lamp", "lamp"]),
+        output={"tracking": "T-0012-1"},
+        steps={"cooling_off": "skipped", "approval": "skipped", "confirm": "completed"},
+        books={
+            SHELF: [(8,), (1,)],
+            BALANCES: [(490_000,), (500_000,), (100,)],
+            "SELECT subject FROM outbox": [("Order 0012 is on its way",)],
+        },
+    ),
+    "an expensive order is approved": Story(
+        ORDER,
+        order(amount=1500),
+        signals=(("approve", {"by": "Grace"}),),
+        steps={"approval": "completed", "ship": "completed"},
+        books={SHELF: [(9,), (1,)], BALANCES: [(350_000,), (500_000,), (100,)]},
+    ),
+    "an order cannot be shipped": Story(
+        ORDER,
+        order(items=["lamp", "piano"]),
+        exits=1,
+        status="compensated",
+        error="ShippingImpossible",
+        undone=("charge", "reserve"),
+        books=UNTOUCHED_SHOP | {"SELECT cents, state FROM charges": [(10_000, "refunded")]},
+    ),
+    "a card is declined": Story(
+        ORDER,
+        order(email="poor@example.com"),
+        exits=1,
+        status="compensated",
+        error="CardDeclined",
+        undone=("charge", "reserve"),
+        attempts={"charge": 1},
+        books=UNTOUCHED_SHOP | {"SELECT cents, state FROM charges": [(0, "void")]},
+    ),
+    "an item is out of stock": Story(
+        ORDER,
+        order(items=["lamp", "unicorn"]),
+        exits=1,
+        status="failed",
+        error="OutOfStock",
+        attempts={"reserve": 1},
+        books=UNTOUCHED_SHOP | {"SELECT * FROM reservations": []},
+    ),
+    "the payment gateway is down twice": Story(
+        ORDER,
+        order(email="grace@example.com"),
+        attempts={"charge": 3},
+        books={"SELECT email, cents, state FROM charges": [("grace@example.com", 10_000, "charged")]},
+    ),
+    "an order's mail bounces": Story(
+        ORDER,
+        order(email=BOUNCES),
+        steps={"ship": "completed", "confirm": "failed"},
+        books={"SELECT state FROM shipments": [("shipped",)], "SELECT * FROM outbox": []},
+    ),
+    "a trip is booked": Story(
+        TRIP,
+        trip(),
+        output={"flight": "FC100-1", "hotel": "harbour-2"},
+        books={SEATS: [(2,)], ROOMS: [(1,)], "SELECT recipient FROM outbox": [("ada@example.com",)]},
+    ),
+    "a hotel is full and the flight is cancelled": Story(
+        TRIP,
+        trip(hotel="grand"),
+        exits=1,
+        status="compensated",
+        error="FullyBooked",
+        undone=("flight",),
+        books=UNTOUCHED_AGENCY | {"SELECT booking, state FROM bookings": [("FC100-1", "cancelled")]},
+    ),
+    "a flight is full": Story(
+        TRIP,
+        trip(flight="FC200"),
+        exits=1,
+        status="failed",
+        error="FullyBooked",
+        books=UNTOUCHED_AGENCY | {"SELECT * FROM bookings": []},
+    ),
+    "a hotel answers late": Story(
+        TRIP, trip(hotel="lagoon"), attempts={"hotel": 3}, output={"flight": "FC100-1", "hotel": "lagoon-2"}
+    ),
+    "a traveller cannot be told": Story(
+        TRIP,
+        trip(email=BOUNCES),
+        exits=1,
+        status="compensated",
+        error="MailRefused",
+        undone=("hotel", "flight"),
+        books=UNTOUCHED_AGENCY,
+    ),
+    "a payment is made": Story(
+        PAYMENT,
+        payment("plenty"),
+        output={"charge": 1, "receipt_sent": True},
+        books={BUSY_CARDS: [("plenty", 0, 2500)], "SELECT recipient FROM receipts": [("ada@example.com",)]},
+    ),
+    "funds are insufficient": Story(
+        PAYMENT,
+        payment("empty"),
+        exits=1,
+        status="failed",
+        error="InsufficientFunds",
+        attempts={"hold": 1},
+        books={BUSY_CARDS: []},
+    ),
+    "a blocked card is not charged": Story(
+        PAYMENT,
+        payment("blocked"),
+        exits=1,
+        status="compensated",
+        error="CardBlocked",
+        undone=("charge", "hold"),
+        attempts={"charge": 1},
+        books={BUSY_CARDS: [], "SELECT state FROM charges": [("void",)]},
+    ),
+    "a slow card answers the second attempt": Story(
+        PAYMENT,
+        payment("slow"),
+        attempts={"charge": 2},
+        output={"charge": 1, "receipt_sent": True},
+        books={BUSY_CARDS: [("slow", 0, 2500)]},
+    ),
+    "a card that never answers in time is refunded": Story(
+        PAYMENT,
+        payment("stuck"),
+        exits=1,
+        status="compensated",
+        error="Timeout",
+        undone=("charge", "hold"),
+        attempts={"charge": 2},
+        books={BUSY_CARDS: [], "SELECT state FROM charges": [("refunded",)]},
+    ),
+    "a receipt bounces": Story(
+        PAYMENT,
+        payment("plenty", email=BOUNCES),
+        output={"charge": 1, "receipt_sent": False},
+        steps={"confirm": "failed"},
+        books={BUSY_CARDS: [("plenty", 0, 2500)], "SELECT * FROM receipts": []},
+    ),
+    "version 1 gives everybody the same": Story(
+        ONBOARDING_1,
+        {"name": "Ada", "email": "ada@example.com"},
+        output={"laptop": "S-1"},
+        books={OWNED: [("S-1", "ada@example.com"), ("X-1", "boss@example.com")]},
+    ),
+    "a contractor is not asked": Story(
+        ONBOARDING,
+        newcomer(role="contractor"),
+        output={"laptop": "S-1", "access": "timesheets"},
+        steps={"answer": "skipped"},
+        books={"SELECT email, system FROM access": [("ada@example.com", "timesheets")]},
+    ),
+    "an engineer accepts": Story(
+        ONBOARDING,
+        newcomer(),
+        signals=(("accept", {"laptop": "light"}),),
+        output={"laptop": "L-1", "access": "repositories"},
+        books={OWNED: [("L-1", "ada@example.com"), ("X-1", "boss@example.com")]},
+    ),
+    "a newcomer declines": Story(
+        ONBOARDING,
+        newcomer(),
+        signals=(("decline", {}),),
+        exits=1,
+        status="compensated",
+        error="OfferDeclined",
+        undone=("account",),
+        books=BOSS_ONLY,
+    ),
+    "no laptop is left": Story(
+        ONBOARDING,
+        newcomer(),
+        signals=(("accept", {"laptop": "strong"}),),
+        exits=1,
+        status="compensated",
+        error="NoLaptopLeft",
+        undone=("account",),
+        books=BOSS_ONLY,
+    ),
+    "no seat is left": Story(
+        ONBOARDING,
+        newcomer(role="seller"),
+        signals=(("accept", {"laptop": "light"}),),
+        exits=1,
+        status="compensated",
+        error="NoSeatLeft",
+        undone=("laptop", "account"),
+        books=BOSS_ONLY,
+    ),
+    "somebody works here already": Story(
+        ONBOARDING,
+        newcomer(email="boss@example.com"),
+        output={"laptop": None, "access": None},
+        books=BOSS_ONLY,
+    ),
+    "a welcome bounces": Story(
+        ONBOARDING,
+        newcomer(email=BOUNCES, role="contractor"),
+        steps={"welcome": "failed"},
+        books={"SELECT * FROM outbox": []},
+    ),
+}
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What a reader's shell holds: the tools, the plugins, a secret, and nothing of ours."""
+    ours = ("FLOWCTL_", "SHOP_DB", "AGENCY_DB", "PEOPLE_DB", "BANK_DB")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    plugins = os.pathsep.join(str(EXAMPLES / example) for example in DATABASES)
+    tools = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
+    return inherited | {"PATH": tools, "FLOWCTL_PLUGINS_DIR": plugins, "FLOWCTL_SECRET_MAIL_TOKEN": "demo"}
+
+
+@pytest.fixture
+def flowctl(tmp_path: Path, environment: dict[str, str]) -> Command:
+    """The command line in an empty folder; fails the test if it exits otherwise than ``exits``."""
+
+    def call(*arguments: str, exits: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "flowctl", *arguments]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == exits, f"{arguments}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return call
+
+
+def run(
+    flowctl: Command, workflow: str, given: Mapping[str, Any], *options: str, exits: int = 0
+) -> dict[str, Any]:
+    done = flowctl("run", workflow, "--input", json.dumps(given), "--json", *options, exits=exits)
+    shown: dict[str, Any] = json.loads(done.stdout)
+    return shown
+
+
+def rows(query: str, database: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(database)) as db:
+        return db.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_an_example_ends_as_its_story_says(story: str, flowctl: Command, tmp_path: Path) -> None:
+    told = STORIES[story]
+    workflow = str(EXAMPLES / told.workflow)
+    shown = run(flowctl, workflow, told.input, exits=3 if told.signals else told.exits)
+    for name, payload in told.signals:
+        assert [(wait["kind"], name in wait["names"]) for wait in shown["waiting_for"]] == [("signal", True)]
+        flowctl("signal", "@last", name, "--payload", json.dumps(payload))
+        shown = json.loads(flowctl("resume", "@last", "--json", exits=told.exits).stdout)
+
+    assert shown["status"] == told.status
+    assert (shown["error"] or {}).get("type") == told.error
+    assert shown["saga"] == {
+        "undone": list(told.undone), "failed": [], "in_doubt": [], "not_undone": [], "skipped": []
+    }  # fmt: skip
+    steps = {step["path"]: step for step in shown["steps"]}
+    assert {path: steps[path]["status"] for path in told.steps} == told.steps
+    assert {path: steps[path]["attempt"] for path in told.attempts} == told.attempts
+    if told.output is not None:
+        assert shown["output"] == told.output
+    database = tmp_path / DATABASES[told.example]
+    assert {query: rows(query, database) for query in told.books} == told.books
+
+
+def test_every_example_has_a_story_that_ends_well_and_one_that_does_not() -> None:
+    ends = {(story.example, story.status == "completed") for story in STORIES.values()}
+    assert ends == {(example, well) for example in DATABASES for well in (True, False)}
+
+
+def test_an_order_that_is_cancelled_while_it_waits_is_undone(flowctl: Command, tmp_path: Path) -> None:
+    run(flowctl, str(EXAMPLES / ORDER), order(amount=1500), exits=3)
+    cancelled = flowctl("cancel", "@last", "--reason", "found it cheaper", "--json", exits=1)
+    shown = json.loads(cancelled.stdout)
+    assert shown["status"] == "compensated"
+    assert (shown["error"]["type"], shown["error"]["message"]) == ("Cancelled", "found it cheaper")
+    assert shown["saga"]["undone"] == ["charge", "reserve"]
+    assert {query: rows(query, tmp_path / "shop.db") for query in UNTOUCHED_SHOP} == UNTOUCHED_SHOP
+
+
+def test_an_order_that_is_not_express_sleeps_first(flowctl: Command) -> None:
+    shown = run(flowctl, str(EXAMPLES / ORDER), order(express=False), exits=3)
+    assert [(wait["path"], wait["kind"]) for wait in shown["waiting_for"]] == [("cooling_off", "timer")]
+
+
+def test_who_does_not_answer_gets_the_standard_laptop(flowctl: Command, tmp_path: Path) -> None:
+    hurried = tmp_path / "hurried.yaml"
+    patient = (EXAMPLES / ONBOARDING).read_text(encoding="utf-8")
+    hurried.write_text(patient.replace("timeout: 3d", "timeout: 1s"), encoding="utf-8")
+    assert hurried.read_text(encoding="utf-8") != patient
+    shown = run(flowctl, str(hurried), newcomer())
+    assert shown["output"] == {"laptop": "S-1", "access": "repositories"}
+
+
+def test_version_1_of_the_onboarding_warns_and_version_2_is_the_one_taken(flowctl: Command) -> None:
+    flowctl("deploy", str(EXAMPLES / ONBOARDING_1), str(EXAMPLES / ONBOARDING))
+    assert run(flowctl, "onboarding", newcomer(role="contractor"))["version"] == 2
+    old = flowctl("run", "onboarding@1", "-i", "name=Mary", "-i", "email=mary@example.com")
+    assert "Version 2 asks the newcomer first" in old.stderr
+
+
+@pytest.mark.parametrize("workflow", [ORDER, TRIP, PAYMENT, ONBOARDING])
+def test_an_example_is_a_valid_document_without_warnings(workflow: str, flowctl: Command) -> None:
+    assert json.loads(flowctl("validate", "--strict", "--json", str(EXAMPLES / workflow)).stdout) == []
+
+
+@pytest.mark.parametrize("example", DATABASES)
+def test_the_commands_of_a_readme_do_what_it_says(
+    example: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """All of them in one shell, one after the other; a comment says how a command exits, if not with 0."""
+    text = (EXAMPLES / example / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    commands = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    script = "\n".join(line for command in commands for line in (command, insist(command)))
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    bare = {name: value for name, value in environment.items() if not name.startswith("FLOWCTL_")}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+def insist(command: str) -> str:
+    """Shell code that ends the script unless the command before it has exited as its comment says."""
+    said = re.search(r"# exits (\d+)$", command)
+    wanted = said[1] if said else "0"
+    return f'code=$?; [ $code = {wanted} ] || {{ echo "the last command exited with $code"; exit 9; }}'
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the demo is a bash script")
+def test_the_demo_tells_its_story_to_the_end(tmp_path: Path, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["bash", str(EXAMPLES / "demo.sh")],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert list(tmp_path.iterdir()) == []
