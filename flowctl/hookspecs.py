@@ -1,8 +1,9 @@
 """What a plugin may do: one function per hook, with its contract.
 
 A plugin is a module, installed under the entry point group ``flowctl`` or lying in a plugins folder. It
-implements the hooks it cares about, marked with ``@hookimpl``, and may take only the parameters it needs.
-Activities at the top level of the module are registered without any hook.
+implements the hooks it cares about, marked with ``@hookimpl``, and may take only the parameters it needs
+(there are no wrappers: each plugin is called for itself). Activities at the top level of the module are
+registered without any hook.
 
 A hook that raises is reported by its plugin's name and never stops the others.
 """

@@ -38,7 +38,7 @@ from flowctl.errors import safe_text
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-    from pluggy import PluginManager
+    from pluggy import HookImpl, PluginManager
 
 GROUP = "flowctl"
 SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
@@ -171,20 +171,18 @@ class _Loading:
             _Registration(self.plugins, source).everything(plugin, self._hooks(plugin, source))
 
     def _hooks(self, plugin: Any, source: _Source) -> dict[str, Callable[..., Any]]:
-        """The hooks that a plugin implements, each a function that calls it alone."""
-        import pluggy
-
-        manager = self._manager
-        if manager.is_registered(plugin):  # one module under two names
+        """The hooks that a plugin implements, by name. pluggy has checked their parameters."""
+        if self._manager.is_registered(plugin):  # one module under two names
             return {}
-        others = manager.get_plugins()
-        manager.register(plugin, source.key)
-        try:
-            manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            self.plugins.problems.append(Problem(source.name, source.origin, safe_text(error)))
-        callers = manager.get_hookcallers(plugin) or []
-        return {c.name: manager.subset_hook_caller(c.name, others) for c in callers if c.spec is not None}
+        self._manager.register(plugin, source.key)
+        hooks: dict[str, Callable[..., Any]] = {}
+        for caller in self._manager.get_hookcallers(plugin) or []:
+            (implementation,) = (each for each in caller.get_hookimpls() if each.plugin is plugin)
+            if caller.spec is not None:
+                hooks[caller.name] = partial(_call, implementation)
+            elif not implementation.optionalhook:
+                self._report(source, source.origin, f"there is no hook called {caller.name!r}")
+        return hooks
 
     @contextlib.contextmanager
     def _reported(self, source: _Source) -> Iterator[None]:
@@ -193,9 +191,10 @@ class _Loading:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            place = _place(error, source.origin)
-            text = f"{type(error).__name__}: {safe_text(error)}"
-            self.plugins.problems.append(Problem(source.name, place, text))
+            self._report(source, _place(error, source.origin), f"{type(error).__name__}: {safe_text(error)}")
+
+    def _report(self, source: _Source, place: str, text: str) -> None:
+        self.plugins.problems.append(Problem(source.name, place, text))
 
 
 class _Registration:
@@ -251,7 +250,7 @@ class _Registration:
     def _add_activity(self, found: Activity) -> None:
         known = self._plugins.activities.get(found.name)
         if known is not None:
-            # of one origin it is the same one: imported by a sibling too, or registered by a hook as well
+            # of one origin: the same one, imported by a sibling too, or registered by a hook as well
             if known.origin != found.origin:
                 self._taken(f"the activity {found.name!r}", found.name, found.origin)
             return
@@ -264,6 +263,11 @@ class _Registration:
         owner = self._plugins._owners[key]
         error = f"{what} is registered by plugin {owner} already, which keeps it; rename one of them"
         self._plugins.problems.append(Problem(self._source.name, origin, error))
+
+
+def _call(implementation: HookImpl, **arguments: Any) -> Any:
+    """Call one plugin's hook, and no other's, which pluggy is not made for; a hook may take fewer parameters."""
+    return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
 def _module_activities(plugin: Any) -> Iterable[Activity]:

@@ -2,10 +2,10 @@
 
 Rules:
 
-1. A **project** is the nearest folder, from the present one upwards, that has a ``.flowctl`` folder or a ``flowctl.toml``;
-   without one, the present folder is.
-2. The more particular word wins, whole: an option over the environment, the environment over the file, the file over
-   the default. Lists are not merged.
+1. A **project** is the nearest folder, from the present one upwards, that has a ``.flowctl`` folder or a
+   ``flowctl.toml``; without one, the present folder is.
+2. The more particular word wins, whole: an option over the environment, the environment over the file, the
+   file over the default. Lists are not merged.
 3. What the file names is relative to the file, what an option or the environment names to the present folder.
 4. An unknown key is an error: a setting that is silently ignored is worse than none.
 
@@ -34,7 +34,7 @@ MAX_BYTES = 1 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for one command: ``database`` is a path or URL, ``defaults`` the last word on policies."""
+    """What holds for one command. ``database`` is an absolute path or a URL; ``defaults`` are for attempts."""
 
     folder: str
     database: str
@@ -93,13 +93,14 @@ def read(file: str) -> dict[str, Any]:
 
 def _relative_to(folder: str) -> Callable[[str], str]:
     def absolute(name: str) -> str:
-        return name if is_url(name) else os.path.normpath(os.path.join(folder, os.path.expanduser(name)))
+        path = name.removeprefix("sqlite:///")
+        return name if is_url(path) else os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
 
     return absolute
 
 
 def is_url(name: str) -> bool:
-    """Whether ``--db`` names something by URL rather than a file by its path."""
+    """Whether what names a database is no path."""
     return name == "memory:" or "://" in name
 
 

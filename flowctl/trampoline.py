@@ -189,10 +189,11 @@ class Trampoline:
             task.scope = scope.parent
 
     def resume(self, task: Task) -> None:
-        """A task's answer is there."""
-        task._waiting_for = None
-        task._patient = None
-        self._ready.append((task, None))
+        """A task's answer is there. One that was dropped meanwhile does not hear of it."""
+        if task in self._tasks:
+            task._waiting_for = None
+            task._patient = None
+            self._ready.append((task, None))
 
     def reach(self, cancelled: Scope) -> None:
         """Tell every task that waits inside ``cancelled``, in the order in which they were spawned."""

@@ -65,16 +65,23 @@ def entry(function: Callable[..., Any], **options: Any) -> Activity:
     return found
 
 
+def nobody(name: str) -> str | None:
+    """Has no secret."""
+    return None
+
+
 class Stage:
     """A performer with one activity, on a loop of its own."""
 
-    def __init__(self, function: Callable[..., Any], *, secrets: Mapping[str, str] | None = None, **options: Any):
+    def __init__(
+        self, function: Callable[..., Any], *, secrets: Mapping[str, str] | None = None, **options: Any
+    ):
         self.activity = entry(function, **options)
         self.secrets = secrets or {}
         self.outcomes: list[Outcome] = []
 
     def play(
-        self, *, then: Callable[[Any, Performer], None] | None = None, threads: int = 4, **changes: Any
+        self, *, then: Callable[[Any, Performer], object] | None = None, threads: int = 4, **changes: Any
     ) -> Outcome:
         """The outcome of an attempt; ``then`` is called with its handle once it was begun."""
 
@@ -446,7 +453,7 @@ def shared() -> Any:
         2**64,
         "\ud800",
         {1: 2},
-        (n for n in ()),
+        (n for n in [1]),
         lambda: None,
         cyclic(),
         {"a": Item("a", Decimal(1), [b"x"])},  # type: ignore[list-item]
@@ -600,7 +607,9 @@ def test_arguments_that_do_not_fit_fail_the_attempt_before_anything_happens() ->
 
 
 @pytest.mark.parametrize(
-    ("value", "type_"), [(object(), "InvalidOutput"), ("x" * 100_000_000, "PayloadTooLarge")], ids=["object", "100 MB"]
+    ("value", "type_"),
+    [(object(), "InvalidOutput"), ("x" * 100_000_000, "PayloadTooLarge")],
+    ids=["object", "100 MB"],
 )
 def test_an_unusable_result_leaves_open_what_happened(value: Any, type_: str) -> None:
     def function() -> Any:
@@ -688,7 +697,7 @@ def test_time_begins_with_the_call_and_not_in_the_queue() -> None:
 
     async def scene() -> list[Outcome]:
         loop = asyncio.get_running_loop()
-        performer = Performer({"subject": entry(function)}, resolve_secret={}.get, loop=loop, threads=1)
+        performer = Performer({"subject": entry(function)}, resolve_secret=nobody, loop=loop, threads=1)
         ended: asyncio.Queue[Outcome] = asyncio.Queue()
         performer.perform(dataclasses.replace(ATTEMPT, args={"n": 1}), ended.put_nowait)
         performer.perform(dataclasses.replace(ATTEMPT, args={"n": 2}, timeout=100), ended.put_nowait)
@@ -702,7 +711,10 @@ def test_time_begins_with_the_call_and_not_in_the_queue() -> None:
 def test_a_thread_that_hangs_does_not_keep_its_place() -> None:
     async def scene() -> list[str | None]:
         performer = Performer(
-            {"subject": entry(hanging_thread)}, resolve_secret={}.get, loop=asyncio.get_running_loop(), threads=1
+            {"subject": entry(hanging_thread)},
+            resolve_secret=nobody,
+            loop=asyncio.get_running_loop(),
+            threads=1,
         )
         ended: asyncio.Queue[Outcome] = asyncio.Queue()
         for _ in range(3):
@@ -715,11 +727,15 @@ def test_a_thread_that_hangs_does_not_keep_its_place() -> None:
 # --- cancellation
 
 
+def soon_told(handle: Any, performer: Performer) -> None:
+    performer.loop.call_later(0.01, handle.cancel)
+
+
 def test_a_coroutine_that_is_told_is_interrupted_and_uncertain() -> None:
     async def function() -> None:
         await asyncio.Event().wait()
 
-    outcome = Stage(function).play(then=lambda handle, performer: performer.loop.call_later(0.01, handle.cancel))
+    outcome = Stage(function).play(then=soon_told)
     assert failure(outcome).type == "Cancelled"
     assert outcome.uncertain
     assert outcome.cancelled
@@ -733,7 +749,7 @@ def test_an_activity_that_answers_after_it_was_told_has_succeeded() -> None:
             return ctx.cancelled
         return False
 
-    outcome = Stage(function).play(then=lambda handle, performer: performer.loop.call_later(0.01, handle.cancel))
+    outcome = Stage(function).play(then=soon_told)
     assert outcome == Outcome(value=b"true")
 
 
@@ -744,7 +760,7 @@ def test_an_activity_that_fails_after_it_was_told_keeps_its_error() -> None:
         finally:
             raise ValueError("while cleaning up")
 
-    outcome = Stage(function).play(then=lambda handle, performer: performer.loop.call_later(0.01, handle.cancel))
+    outcome = Stage(function).play(then=soon_told)
     assert failure(outcome).type == "ValueError"
     assert outcome.cancelled
     assert not outcome.uncertain
@@ -788,7 +804,7 @@ def test_nothing_comes_after_closing() -> None:
     async def scene() -> list[Outcome]:
         outcomes: list[Outcome] = []
         performer = Performer(
-            {"subject": entry(coroutine)}, resolve_secret={}.get, loop=asyncio.get_running_loop()
+            {"subject": entry(coroutine)}, resolve_secret=nobody, loop=asyncio.get_running_loop()
         )
         performer.perform(ATTEMPT, outcomes.append)
         performer.close()

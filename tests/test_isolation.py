@@ -196,7 +196,9 @@ def play(activities: dict[str, Activity], scene: Callable[[Scene], Any]) -> Any:
     return asyncio.run(within())
 
 
-def once(activities: dict[str, Activity], name: str, args: dict[str, Any] | None = None, **changes: Any) -> Outcome:
+def once(
+    activities: dict[str, Activity], name: str, args: dict[str, Any] | None = None, **changes: Any
+) -> Outcome:
     outcome = play(activities, lambda scene: scene.outcome(name, args, **changes))
     assert isinstance(outcome, Outcome)
     return outcome
@@ -209,8 +211,9 @@ def failure(outcome: Outcome) -> Failure:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110  # of other processes, which set no event
+            await asyncio.sleep(0.01)
 
 
 def gone(pid: int) -> bool:
@@ -219,7 +222,9 @@ def gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    status = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
     return status.stdout.strip().startswith("Z") or not status.stdout.strip()
 
 
@@ -299,7 +304,9 @@ def test_a_secret_does_not_come_out_of_a_process(shop: dict[str, Activity]) -> N
     assert failure(outcome).message == "bad ***"
 
 
-def test_a_process_that_times_out_is_gone_with_all_it_started(shop: dict[str, Activity], tmp_path: Path) -> None:
+def test_a_process_that_times_out_is_gone_with_all_it_started(
+    shop: dict[str, Activity], tmp_path: Path
+) -> None:
     mark = tmp_path / "pids"
 
     async def scene(stage: Scene) -> Outcome:
@@ -359,7 +366,11 @@ print("left")
 
 def engine(folder: Path, name: str, args: dict[str, Any], timeout: int) -> subprocess.Popen[str]:
     source = ENGINE.format(
-        tests=str(Path(__file__).parent), plugin=str(folder / "shop.py"), name=name, args=args, timeout=timeout
+        tests=str(Path(__file__).parent),
+        plugin=str(folder / "shop.py"),
+        name=name,
+        args=args,
+        timeout=timeout,
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
@@ -451,7 +462,12 @@ def test_what_is_closed_again_is_not_guarded_any_more(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-OTHER = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=0); c.execute('insert into t values (2)'); c.commit()"
+OTHER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=0)
+connection.execute("insert into t values (2)")
+connection.commit()
+"""
 
 
 @pytest.mark.parametrize("guarded", [True, False])
@@ -473,5 +489,3 @@ def test_opening_a_file_of_an_open_database_would_lose_its_locks(tmp_path: Path,
     other = subprocess.run([sys.executable, "-c", OTHER, str(path)], capture_output=True, check=False)
     connection.close()
     assert (other.returncode != 0) is guarded
-
-

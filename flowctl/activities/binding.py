@@ -157,7 +157,7 @@ class _Json:
     """Makes typed data JSON, within limits: shared parts make a small structure endless when written out."""
 
     def __init__(self) -> None:
-        self._left = values.MAX_BYTES // 2 + 1  # with its separator, no element is written in less than two bytes
+        self._left = values.MAX_BYTES // 2 + 1  # no element takes less than two bytes, with its separator
 
     def of(self, value: Any) -> Any:
         self._left -= 1

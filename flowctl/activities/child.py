@@ -15,6 +15,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import threading
 from queue import SimpleQueue
 from types import FrameType
@@ -55,6 +56,7 @@ def _own_pipes() -> tuple[int, int]:
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
+    sys.stdout = sys.stderr  # which does not hold back what a killed process has printed
     return requests, replies
 
 
@@ -142,6 +144,7 @@ class _Forward(logging.Handler):
 
     def __init__(self, host: _Host) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter())  # the message and a traceback; the rest is the engine's to add
         self._host = host
 
     def emit(self, record: logging.LogRecord) -> None:

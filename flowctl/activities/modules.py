@@ -3,8 +3,9 @@
 A file ``shop.py`` in a plugins folder becomes the module ``shop`` of a private package made from the folder's
 path. So two folders may both have a ``shop.py``, and none can take the place of an installed module. What an
 author expects holds all the same: ``from . import prices`` finds a sibling, and so does ``import prices``,
-because the folder is also appended to ``sys.path``; appended, so that a plugin called ``email.py`` breaks
-nobody.
+because the folder is also in ``sys.path``: behind all that is installed, so that a plugin called ``email.py``
+breaks nobody, and before the folders loaded earlier, whose own ``prices`` keeps serving those who imported
+it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,9 @@ from types import ModuleType
 from typing import Any
 
 PREFIX = "flowctl_plugins_"
+
+
+_folders: list[str] = []
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,12 +62,35 @@ def find(source: Source) -> Any:
     return found
 
 
+def search_path(source: Source) -> list[str]:
+    """``sys.path`` for another process that is to find ``source``: as it is here, but its own folder before
+    others.
+    """
+    own = [source.folder] if source.folder is not None else []
+    others = [folder for folder in _folders if folder not in own]
+    return [entry for entry in sys.path if entry not in _folders and entry not in own] + own + others
+
+
 def _package(folder: str) -> str:
     name = PREFIX + hashlib.sha256(folder.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     if name not in sys.modules:
         package = ModuleType(name, f"The plugins in {folder}.")
         package.__path__ = [folder]
         sys.modules[name] = package
-        if folder not in sys.path:
-            sys.path.append(folder)
+        _enter(folder)
     return name
+
+
+def _enter(folder: str) -> None:
+    """Have absolute imports find the folder's modules, also where another plugins folder has one of that
+    name.
+    """
+    for name, module in list(sys.modules.items()):
+        top = name.partition(".")[0]
+        here = any(os.path.exists(os.path.join(folder, top + suffix)) for suffix in ("", ".py"))
+        if here and os.path.dirname(getattr(module, "__file__", None) or "").startswith(tuple(_folders)):
+            del sys.modules[name]
+    if folder not in sys.path:
+        places = [sys.path.index(other) for other in _folders if other in sys.path]
+        sys.path.insert(min(places, default=len(sys.path)), folder)
+    _folders.append(folder)

@@ -28,7 +28,7 @@ import msgspec
 from flowctl.activities.attempt import Attempt
 from flowctl.activities.definition import Activity
 from flowctl.activities.masking import Mask
-from flowctl.activities.modules import source_of
+from flowctl.activities.modules import Source, search_path, source_of
 from flowctl.activities.wire import (
     Answer,
     Beat,
@@ -92,11 +92,12 @@ class Died:
 class Child:
     """One child process. Signals may come from any thread; all else from the one that waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
         self.attempts = 0
+        self._source = source
         self._lock = threading.Lock()
         self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, and a list of our own
-            [sys.executable, "-c", _BOOT, json.dumps(sys.path)],
+            [sys.executable, "-c", _BOOT, json.dumps(search_path(source))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -119,7 +120,7 @@ class Child:
         attempt = dataclasses.replace(call.attempt, args=call.arguments, secrets={})
         level = logging.getLogger().getEffectiveLevel()
         try:
-            send(self._write, Task(source_of(call.activity.function), attempt, call.activity.memory, level))
+            send(self._write, Task(self._source, attempt, call.activity.memory, level))
             while True:
                 said: Said = to_said.decode(receive(self._read))
                 match said:
@@ -186,7 +187,7 @@ class Children:
 
     def run(self, call: Call) -> Answer | Raised | Died:
         """Carry out an attempt in a child process."""
-        child = self._take(call.activity.name)
+        child = self._take(call.activity)
         reply: Answer | Raised | Died | None = None
         call.attach(child)
         try:
@@ -205,15 +206,15 @@ class Children:
         for child in children:
             child.close()
 
-    def _take(self, name: str) -> Child:
+    def _take(self, activity: Activity) -> Child:
         with self._lock:
             for index in reversed(range(len(self._idle))):
-                if self._idle[index][0] == name:
+                if self._idle[index][0] == activity.name:
                     child = self._idle.pop(index)[1]
                     if child.alive:
                         return child
                     self._all.discard(child)
-        child = Child()
+        child = Child(source_of(activity.function))
         with self._lock:
             self._all.add(child)
             closed = self._closed

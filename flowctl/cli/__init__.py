@@ -10,8 +10,9 @@
     documents     validate, deploy, workflows, deprecate, schema
     installation  activities, plugins, doctor
 
-A command holds no logic of its own: what it does, a backend, a document or a plugin does, and what it shows, ``render``
-shows. Modules are imported where they are used, because a command should pay only for what it needs.
+A command holds no logic of its own: what it does, a backend, a document or a plugin does, and what it shows,
+``render`` shows. Modules are imported where they are used, because a command should pay only for what it
+needs.
 """
 
 from __future__ import annotations

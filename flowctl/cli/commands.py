@@ -40,7 +40,7 @@ COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in sect
 
 
 class CommandLine(click.Group):
-    """``flowctl``. What it says about commands comes from the table, so that ``--help`` imports none of them."""
+    """``flowctl``. What it says about commands comes from the table: ``--help`` imports none of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -92,11 +92,13 @@ def _start(**shared: Any) -> int | None:
 
 COMMAND_LINE = CommandLine(
     name="flowctl",
-    help="Durable workflows: YAML documents, Python activities, a SQLite journal, and sagas that undo themselves.",
+    help="Durable workflows: YAML documents, Python activities, and sagas that undo themselves.",
     epilog="`flowctl COMMAND --help` explains a command; the same four options may also stand after it.",
     params=[
         *shared_options(),
-        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it."),
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show it."
+        ),
     ],
     callback=_start,
     invoke_without_command=True,

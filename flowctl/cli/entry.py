@@ -43,4 +43,6 @@ def _check_text(arguments: Sequence[str]) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            raise UsageError(f"argument {number} is not UTF-8 text", hint="check the terminal's encoding") from None
+            raise UsageError(
+                f"argument {number} is not UTF-8 text", hint="check the terminal's encoding"
+            ) from None

@@ -1,12 +1,11 @@
 """Exceptions as one to three lines on standard error, or as a JSON document on standard output.
 
-Whatever it is, it becomes one of flowctl's own errors first, which knows its code and its exit code. A traceback is
-shown only to those who ask with ``--debug``.
+Whatever it is, it becomes one of flowctl's own errors first, which knows its code and its exit code. A
+traceback is shown only to those who ask with ``--debug``.
 """
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -29,7 +28,7 @@ def show(error: BaseException, *, as_json: bool) -> int:
     else:
         from flowctl import render
 
-        screen = render.Output(sys.stderr)
+        screen = output.to_stderr()
         if isinstance(ours, InvalidDocument):
             screen.show(render.diagnostics([found.to_json() for found in ours.diagnostics]))
         else:

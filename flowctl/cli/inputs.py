@@ -2,11 +2,11 @@
 
 Rules:
 
-1. Text of any kind gives a value or an ``InvalidInput`` that names the option: never a hang, never much memory. So only
-   ordinary files and standard input are read, and only up to ``MAX_BYTES``.
-2. ``-i`` is converted by the type that the document declares for the property: a string stays as it is (``0012``), lists
-   and mappings are JSON, and everything else is a YAML scalar, as in the document itself. What is not declared is a YAML
-   scalar too.
+1. Text of any kind gives a value or an ``InvalidInput`` that names the option: never a hang, never much
+   memory. So only ordinary files and standard input are read, and only up to ``MAX_BYTES``.
+2. ``-i`` is converted by the type that the document declares for the property: a string stays as it is
+   (``0012``), lists and mappings are JSON, and everything else is a YAML scalar, as in the document itself.
+   What is not declared is a YAML scalar too.
 3. Whether a value is valid beyond its type, the document's schema says.
 """
 
@@ -106,7 +106,9 @@ def _converted(text: str, types: Sequence[str], what: str) -> Any:
     value = values.decode(text, what) if structured else scalar(text)
     values.check(value, what)
     if types and type(value) not in [kind for name in types for kind in _KINDS[name]]:
-        raise InvalidInput(f"{what}: {_shown(text)} is not of type {' or '.join(types)}", hint=_EXAMPLES.get(types[0]))
+        raise InvalidInput(
+            f"{what}: {_shown(text)} is not of type {' or '.join(types)}", hint=_EXAMPLES.get(types[0])
+        )
     return value
 
 

@@ -1,7 +1,7 @@
 """What several commands take: the shared options, types of parameters, and what a command opens with them.
 
-Every command takes the shared options, before or after its arguments. ``flowctl`` itself takes them too, so they may
-also stand before the command; the command's own word wins.
+Every command takes the shared options, before or after its arguments. ``flowctl`` itself takes them too, so
+they may also stand before the command; the command's own word wins.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def shared_options() -> list[click.Parameter]:
         click.Option(
             ["--db"],
             metavar="PATH|URL",
-            help="The database: a path, sqlite:///path or memory:  [FLOWCTL_DB; .flowctl/flowctl.db of the project]",
+            help="The database: a path, sqlite:///path or memory:"
+            "  [FLOWCTL_DB; .flowctl/flowctl.db of the project]",
         ),
         click.Option(
             ["--plugins-dir", "plugins_dirs"],
@@ -48,7 +49,7 @@ def shared_options() -> list[click.Parameter]:
 
 @dataclasses.dataclass
 class Invocation:
-    """What the shared options of one command line amount to. What is costly is loaded when it is asked for."""
+    """What the shared options of one command line amount to. What is costly is loaded when asked for."""
 
     db: str | None
     plugins_dirs: tuple[str, ...]
@@ -65,12 +66,16 @@ class Invocation:
             raise UsageError(f"the present folder cannot be read: {error.strerror}") from error
         return settle(self.db, self.plugins_dirs, os.environ, folder)
 
+    def load_plugins(self) -> Plugins:
+        """All plugins, and the problems of those that cannot be used."""
+        from flowctl.plugins import load
+
+        return load([Path(folder) for folder in self.settings.plugins_dirs])
+
     @functools.cached_property
     def plugins(self) -> Plugins:
         """All plugins. Those that cannot be used are named as warnings, and stop nothing."""
-        from flowctl.plugins import load
-
-        plugins = load([Path(folder) for folder in self.settings.plugins_dirs])
+        plugins = self.load_plugins()
         for problem in plugins.problems:
             output.warn(str(problem))
         return plugins
@@ -95,11 +100,14 @@ class Invocation:
 
 
 class Command(click.Command):
-    """A command that takes the shared options beside its own, and gets an ``Invocation`` (``click.pass_obj``)."""
+    """A command that takes the shared options beside its own, and gets an ``Invocation``
+    (``click.pass_obj``).
+    """
 
-    def __init__(self, *args: Any, params: list[click.Parameter] | None = None, **kwargs: Any) -> None:
-        kwargs.setdefault("context_settings", CONTEXT_SETTINGS)
-        super().__init__(*args, params=[*(params or ()), *shared_options()], **kwargs)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["params"] = [*kwargs.get("params", ()), *shared_options()]
+        super().__init__(*args, **kwargs)
+        self.context_settings.update(CONTEXT_SETTINGS)
 
     def invoke(self, ctx: click.Context) -> Any:
         own, group = ctx.params, ctx.parent.params if ctx.parent else {}
@@ -112,26 +120,36 @@ class Command(click.Command):
         return super().invoke(ctx)
 
 
-class Duration(click.ParamType):
+def duration(ctx: click.Context, parameter: click.Parameter, value: str) -> int:
     """``30s``, ``1h30m``: milliseconds."""
+    from flowctl.clock import parse_duration
 
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        from flowctl.clock import parse_duration
-
-        try:
-            return value if isinstance(value, int) else parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
 
 
 wait_option = click.option(
     "--wait",
-    type=Duration(),
+    callback=duration,
     default="60s",
     show_default=True,
     metavar="DURATION",
     help="Wait for whatever is due by itself within this time; 0s: for nothing.",
 )
 principal_option = click.option("--principal", metavar="NAME", help="Who asks; kept with what is recorded.")
+
+
+def page(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """``FROM:N``, both from 1: the number of the first, and how many."""
+    if value is None:
+        return None
+    first, _, count = value.partition(":")
+    if not (_is_count(first) and _is_count(count)):
+        raise click.BadParameter(f"{value!r} is not FROM:N, such as 1:50", ctx, parameter)
+    return int(first), int(count)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 10 and int(text) > 0

@@ -3,11 +3,11 @@
 Rules:
 
 1. A reader that has left (``| head -1``) changes neither what a command does nor how it exits.
-2. Failing to write never disturbs a run. But an answer that got lost on a full disk is not a success: that is said at
-   the end, as an ``OutputError``.
+2. Failing to write never disturbs a run. But an answer that got lost on a full disk is not a success: that is
+   said at the end, as an ``OutputError``.
 3. A character that the terminal's encoding does not have is escaped, never an error; JSON stays JSON.
-4. The numbers 0, 1 and 2 are never left free, or the database would be given one, and the next traceback written
-   into it.
+4. The numbers 0, 1 and 2 are never left free, or the database would be given one, and the next traceback
+   written into it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Buffer
 from typing import TYPE_CHECKING, Any
 
 from flowctl.errors import FlowctlError
@@ -35,7 +34,7 @@ class _Endured(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -73,6 +72,13 @@ def to_stdout() -> Output:
     from flowctl.render import Output
 
     return Output(sys.stdout)
+
+
+def to_stderr() -> Output:
+    """Where diagnostics go."""
+    from flowctl.render import Output
+
+    return Output(sys.stderr)
 
 
 def show(view: View) -> None:

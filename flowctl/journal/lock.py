@@ -20,7 +20,7 @@ import weakref
 from collections.abc import Iterator
 
 _SESSION = re.compile(r"[0-9a-f]{32}")
-"""What a session's id looks like. Ids are read from the database, and only such a one becomes a file name."""
+"""What a session's id looks like. Ids are read from the database; only such a one becomes a file name."""
 
 SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.02
@@ -41,13 +41,14 @@ class LockFile:
     """An open file that can be locked. ``OSError`` if it cannot be opened."""
 
     def __init__(self, path: str, flags: int) -> None:
-        self._fd = _open(path, flags)
+        self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
         _open_files.add(self)
 
     def close(self) -> None:
         """Close the file and with it give the lock back, as dying would. Idempotent."""
-        fd, self._fd = self._fd, -1 if fd >= 0: os.close(fd)  # in a forked child this takes nothing from
-        the parent, which has the file open too
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)  # in a forked child this takes nothing from the parent, which has the file open too
 
 
 class Mutex(LockFile):
@@ -58,38 +59,28 @@ class Mutex(LockFile):
 
     def try_acquire(self) -> bool:
         """Take it unless somebody has it. Never waits."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return _try_lock(self._fd, fcntl.LOCK_EX)
+
+    def acquire(self, seconds: float) -> bool:
+        """Take it, waiting for at most so long."""
+        return any(self.try_acquire() for _ in attempts(seconds))
 
     def release(self) -> None:
         """Give it back."""
         fcntl.flock(self._fd, fcntl.LOCK_UN)
 
-    @contextlib.contextmanager
-    def held(self, seconds: float) -> Iterator[None]:
-        """Hold it, waiting for at most ``seconds``, then ``TimeoutError``."""
-        if not any(self.try_acquire() for _ in attempts(seconds)):
-            raise TimeoutError
-        try:
-            yield
-        finally:
-            self.release()
-
 
 class SignOfLife(LockFile):
-    """The locked file of one session, in the folder of all sessions. Make it while holding the mutex."""
+    """The locked file of one session, in the folder of all sessions. Made while holding the mutex."""
 
     def __init__(self, folder: str, session: str) -> None:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self._path = os.path.join(folder, session)
         super().__init__(self._path, os.O_CREAT | os.O_EXCL)
-        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _try_lock(self._fd, fcntl.LOCK_EX)  # nobody else knows the name
 
     def end(self) -> None:
-        """Remove the file and give up the lock."""
+        """Remove the file and give up the lock. Idempotent."""
         if self._fd >= 0:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
@@ -101,31 +92,31 @@ def is_alive(folder: str, session: str) -> bool:
     if not _SESSION.fullmatch(session):
         return False
     try:
-        fd = _open(os.path.join(folder, session), 0)
+        fd = os.open(os.path.join(folder, session), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(
-            fd, fcntl.LOCK_SH | fcntl.LOCK_NB
-        )  # shared: two who look must not take each other for life
-    except BlockingIOError:
+    except PermissionError:  # another user's, and nothing to judge by
         return True
-    else:
-        return False
+    try:
+        return not _try_lock(fd, fcntl.LOCK_SH)  # shared: two who look must not take each other for life
     finally:
         os.close(fd)
 
 
 def bury(folder: str) -> None:
-    """Remove the files of all dead sessions. Hold the mutex: whoever is being born holds it too."""
+    """Remove the files of dead sessions. Hold the mutex: whoever is being born holds it too."""
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
             if _SESSION.fullmatch(name) and not is_alive(folder, name):
                 os.unlink(os.path.join(folder, name))
 
 
-def _open(path: str, flags: int) -> int:
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+def _try_lock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 _open_files: weakref.WeakSet[LockFile] = weakref.WeakSet()

@@ -99,25 +99,23 @@ def create_entries(db: Database) -> None:
         pk="seq",
         not_null={"run", "path", "kind", "attempt", "generation", "at", "data", "hash"},
     )
-
-
-entries.create_index(["run", "path", "kind", "attempt", "generation"], "entries_are_unique", unique=True)
-inbox = db.create_table(
-    "inbox",
-    {
-        "seq": int,
-        "run": int,
-        "kind": str,
-        "name": str,
-        "data": str,
-        "at": int,
-        "principal": str,
-        "dedup_id": str,
-    },
-    pk="seq",
-    not_null={"run", "kind", "name", "at"},
-)
-inbox.create_index(["run", "dedup_id"], "messages_are_unique", unique=True)
+    entries.create_index(["run", "path", "kind", "attempt", "generation"], "entries_are_unique", unique=True)
+    inbox = db.create_table(
+        "inbox",
+        {
+            "seq": int,
+            "run": int,
+            "kind": str,
+            "name": str,
+            "data": str,
+            "at": int,
+            "principal": str,
+            "dedup_id": str,
+        },
+        pk="seq",
+        not_null={"run", "kind", "name", "at"},
+    )
+    inbox.create_index(["run", "dedup_id"], "messages_are_unique", unique=True)
 
 
 def create_sessions(db: Database) -> None:

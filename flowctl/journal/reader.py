@@ -99,9 +99,7 @@ class SqliteReader:
         return self._runs(f"WHERE {' AND '.join(conditions)} ORDER BY key DESC LIMIT ?", *parameters, limit)
 
     def entries(self, run_id: str, after: int = 0) -> list[Entry]:
-        if (
-            after
-        ):  # the latest few, by seq: by the index it would be all of a run that may be long, to sort them
+        if after:  # the latest few, by seq: the index leads to all of a run, which may be long, and sorts it
             rows = self._db.rows(_ENTRY + f"WHERE seq > ? AND +run = {_KEY} ORDER BY seq", (after, run_id))
         else:
             rows = self._db.rows(_ENTRY + f"WHERE run = {_KEY} ORDER BY seq", (run_id,))

@@ -1,4 +1,4 @@
-"""What a journal says when it refuses, in the same words whichever journal it is."""
+"""What a journal says when it refuses: in the same words, whichever journal it is."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ def not_claimed(run_id: str) -> InternalError:
     return InternalError(f"the run {run_id} was written to without having been claimed")
 
 
-def entry_exists(path: str, kind: str, attempt: int, generation: int) -> InternalError: return
-InternalError( f"{kind} of {path or 'the run'} was to be written twice (attempt {attempt}, generation
-{generation})" )
+def entry_exists(path: str, kind: str, attempt: int, generation: int) -> InternalError:
+    return InternalError(
+        f"{kind} of {path or 'the run'} was to be written twice (attempt {attempt}, generation {generation})"
+    )

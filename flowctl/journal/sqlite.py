@@ -1,8 +1,8 @@
 """The journal in an SQLite file, which many processes of one machine may share.
 
-A commit is one transaction of few statements: the fence (``session``), ``executemany`` of all entries of
-all runs, and the rows of those runs whose state has changed. What it writes is worked out in ``rows``;
-when, and what happens if it fails, is ``database``'s to say.
+A commit is one transaction of few statements: the fence (``session``), ``executemany`` of all entries of all
+runs, and the rows of those runs whose state has changed. What it writes is worked out in ``rows``; when, and
+what happens if that fails, is for ``database`` to say.
 """
 
 from __future__ import annotations
@@ -22,16 +22,30 @@ from flowctl.journal.rows import RUN_COLUMNS, Batch, Tally, accepted, run_to_row
 from flowctl.journal.session import Session, fence_dead
 from flowctl.state import ENDED
 
-_FIXED = {"key", "id", "workflow_id", "workflow", "input", "created_at", "parent_id", "principal",
-"trace_id"} _STATE = [name for name in RUN_COLUMNS if name not in _FIXED]
+_FIXED = {
+    "key",
+    "id",
+    "workflow_id",
+    "workflow",
+    "input",
+    "created_at",
+    "parent_id",
+    "principal",
+    "trace_id",
+}
+_STATE = [name for name in RUN_COLUMNS if name not in _FIXED]
 
-# Put together from names of our own, hence the exceptions from the rule against it. _INSERT_RUN = f"INSERT
-INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (:{', :'.join(RUN_COLUMNS)})"  # noqa: S608 _UPDATE_RUN =
-f"UPDATE runs SET {', '.join(f'{name} = :{name}' for name in _STATE)} WHERE key = :key"  # noqa: S608
-_INSERT_ENTRY = ( "INSERT INTO entries (seq, run, path, kind, attempt, generation, at, data, hash)" " VALUES
-(?, ?, ?, ?, ?, ?, ?, ?, ?)" ) _LAST = "SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull((SELECT
-max(key) FROM runs), 0)" _COUNT = "SELECT count(*), sum(length(CAST(data AS BLOB))), hash, max(seq) FROM
-entries WHERE run = ?" _CLAIM = "UPDATE runs SET session = ?, entries = ?, size = ?, head = ? WHERE key = ?"
+# Put together from names of our own, hence the exceptions from the rule against it.
+_INSERT_RUN = f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (:{', :'.join(RUN_COLUMNS)})"  # noqa: S608
+_UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = :{name}' for name in _STATE)} WHERE key = :key"  # noqa: S608
+
+_INSERT_ENTRY = (
+    "INSERT INTO entries (seq, run, path, kind, attempt, generation, at, data, hash)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_LAST = "SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull((SELECT max(key) FROM runs), 0)"
+_COUNT = "SELECT count(*), sum(length(CAST(data AS BLOB))), hash, max(seq) FROM entries WHERE run = ?"
+_CLAIM = "UPDATE runs SET session = ?, entries = ?, size = ?, head = ? WHERE key = ?"
 _RELEASE = "UPDATE runs SET session = NULL, entries = ?, size = ?, head = ? WHERE key = ?"
 
 
@@ -123,25 +137,26 @@ class SqliteJournal(SqliteReader):
         return msgspec.structs.replace(message, seq=inserted.lastrowid), True
 
     def claim(self, run_id: str) -> Run | None:
-        if self._held_by_another(run_id):  # before anything is written: callers may ask again and again
+        if self._taken(run_id):  # before anything is written: callers may ask again and again
             return None
         session = self._session or self._join(wait=True)
-        assert session is not None, "who waits for its turn gets it, or an error"
+        assert session is not None, "whoever waits for its turn gets it, or an error"
         with self._db.transaction() as connection:
             session.fence(connection)
             run = self.run(run_id)
             if run is None:
                 raise refusals.run_not_found(run_id)
-            tally = self._tallies.get(run.key) or self._tally_of(run)
             if run.session not in (None, session.id):
-                if self._held_by_another(run_id):
+                if self._taken(run_id):
                     return None
                 fence_dead(self._db.sessions, connection)
+            tally = self._tallies.get(run.key) or self._tally_of(run)
             connection.execute(_CLAIM, (session.id, *tally, run.key))
-        self._tallies[run.key] = tally
+            self._tallies[run.key] = tally
         return msgspec.structs.replace(run, session=session.id, **tally._asdict())
 
-    def _held_by_another(self, run_id: str) -> bool:
+    def _taken(self, run_id: str) -> bool:
+        """Whether another live session has the run."""
         row = self._db.row("SELECT session FROM runs WHERE id = ?", (run_id,))
         if row is None or row[0] is None or (self._session and row[0] == self._session.id):
             return False
@@ -175,7 +190,7 @@ class SqliteJournal(SqliteReader):
                 batch.add(change)
             session.fence(connection, batch.rows)
             _write(connection, batch)
-            batch.settle(self._tallies)
+            batch.settle(self._tallies)  # before COMMIT: if that fails, this journal is never used again
         return True
 
     def _join(self, *, wait: bool) -> Session | None:
@@ -189,11 +204,17 @@ class SqliteJournal(SqliteReader):
         return self._session
 
     def close(self) -> None:
-        """Give back all claims of this session and leave. Idempotent."""
-        session, self._session = self._session, None try: if session is not None and self._db.usable: with
-        contextlib.suppress(Fenced), self._db.transaction() as connection: session.fence(connection)
-        connection.executemany(_RELEASE, [(*tally, key) for key, tally in self._tallies.items()])
-        session.leave(connection) finally: self._db.close() if session is not None: session.end()
+        session, self._session = self._session, None
+        try:
+            if session is not None and self._db.usable:
+                with contextlib.suppress(Fenced), self._db.transaction() as connection:
+                    session.fence(connection)
+                    connection.executemany(_RELEASE, [(*tally, key) for key, tally in self._tallies.items()])
+                    session.leave(connection)
+        finally:
+            if session is not None:
+                session.end()
+            self._db.close()
 
 
 def _write(connection: sqlite3.Connection, batch: Batch) -> None:

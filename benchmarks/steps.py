@@ -1,0 +1,190 @@
+"""Durable steps per second, beside what bare SQLite does on the same disk in the same minute.
+
+Two limits, written as anybody would who wants only speed: one commit per step, and group commit (1,000
+asyncio tasks whose rows of one turn of the loop share a transaction). Both insert one row of the
+journal's shape per step, with WAL and ``synchronous=FULL``. Then flowctl: one run of many sequential
+steps, and 1,000 runs of five steps at once, from accepted to ended, with no-op async activities.
+
+Figures of one machine say little; the ratios travel. Each is the median of pairs measured in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flowctl import document, values
+from flowctl.activities import Activity, activity, declared
+from flowctl.engine import Engine, Session
+from flowctl.journal.opening import connect
+from flowctl.model import Workflow
+
+ROW = "x" * 160
+"""About what an entry of a step with small arguments and a small result takes."""
+
+
+@activity("bench.noop")
+async def noop(n: int) -> int:
+    """Nothing, durably."""
+    return n
+
+
+def _bare(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("pragma journal_mode=wal")
+    connection.execute("pragma synchronous=full")
+    connection.execute(
+        "create table entries(seq integer primary key, run int, path text, kind text, attempt int, data text,"
+        " unique(run, path, kind, attempt))"
+    )
+    return connection
+
+
+def bare_sequential(folder: Path, steps: int) -> float:
+    """Steps per second of one commit per row."""
+    connection = _bare(folder / "bare.db")
+    begun = time.perf_counter()
+    for number in range(steps):
+        connection.execute("begin immediate")
+        connection.execute(
+            "insert into entries(run, path, kind, attempt, data) values (1, ?, 'completed', 1, ?)",
+            (f"s{number}", ROW),
+        )
+        connection.execute("commit")
+    return steps / (time.perf_counter() - begun)
+
+
+def bare_group_commit(folder: Path, runs: int, steps: int) -> float:
+    """Steps per second of asyncio tasks whose rows of one turn share a commit."""
+    connection = _bare(folder / "bare.db")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        pending: list[tuple[Any, ...]] = []
+        waiting: list[asyncio.Future[None]] = []
+
+        def flush() -> None:
+            connection.execute("begin immediate")
+            connection.executemany(
+                "insert into entries(run, path, kind, attempt, data) values (?, ?, 'completed', 1, ?)",
+                pending,
+            )
+            connection.execute("commit")
+            pending.clear()
+            for future in waiting:
+                future.set_result(None)
+            waiting.clear()
+
+        async def one(run: int) -> None:
+            for number in range(steps):
+                if not pending:
+                    loop.call_soon(flush)
+                pending.append((run, f"s{number}", ROW))
+                future = loop.create_future()
+                waiting.append(future)
+                await future
+
+        await asyncio.gather(*(one(run) for run in range(runs)))
+
+    begun = time.perf_counter()
+    asyncio.run(main())
+    return runs * steps / (time.perf_counter() - begun)
+
+
+def flowctl_sequential(folder: Path, steps: int) -> float:
+    """Steps per second of one run."""
+    return _flowctl(folder, _workflow(steps), 1, steps)
+
+
+def flowctl_at_once(folder: Path, runs: int, steps: int) -> float:
+    """Steps per second of many runs, accepted and driven together."""
+    return _flowctl(folder, _workflow(steps), runs, steps)
+
+
+def _workflow(steps: int) -> Workflow:
+    body = {
+        "dsl": 1,
+        "name": "bench",
+        "steps": [
+            {"id": f"s{number}", "activity": "bench.noop", "with": {"n": "${{ input.n }}"}}
+            for number in range(steps)
+        ],
+    }
+    return document.load(values.encode(body), "bench.json").workflow
+
+
+def _flowctl(folder: Path, workflow: Workflow, runs: int, steps: int) -> float:
+    made = declared(noop)
+    assert made is not None
+    activities: dict[str, Activity] = {made.name: made}
+    journal = connect(str(folder / "flowctl.db"))
+    engine = Engine(journal, activities, secret=lambda name: None)
+    engine.pin(workflow, "bench")
+
+    async def main() -> float:
+        session = Session(engine)
+        begun = time.perf_counter()
+        machines = [session.add(engine.prepare(workflow, {"n": run}), new=True) for run in range(runs)]
+        for machine in machines:
+            await session.rest(machine, 0)
+        seconds = time.perf_counter() - begun
+        assert all(machine.run.status == "completed" for machine in machines)
+        await session.close()
+        return seconds
+
+    seconds = asyncio.run(main())
+    journal.close()
+    return runs * steps / seconds
+
+
+def pairs(
+    limit: Callable[[Path], float], ours: Callable[[Path], float], times: int
+) -> tuple[float, float, float]:
+    """The medians of both and of their ratio, measured in turn."""
+    figures = []
+    for _ in range(times):
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            figures.append((limit(Path(one)), ours(Path(other))))
+    ratios = [ours / limit for limit, ours in figures]
+    return (
+        statistics.median(limit for limit, _ in figures),
+        statistics.median(ours for _, ours in figures),
+        statistics.median(ratios),
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    rows = [
+        (
+            "one run, sequential",
+            0.5,
+            pairs(
+                lambda folder: bare_sequential(folder, 1000),
+                lambda folder: flowctl_sequential(folder, 1000),
+                5,
+            ),
+        ),
+        (
+            "1,000 runs of 5 steps at once",
+            0.3,
+            pairs(
+                lambda folder: bare_group_commit(folder, 1000, 5),
+                lambda folder: flowctl_at_once(folder, 1000, 5),
+                5,
+            ),
+        ),
+    ]
+    print(f"{'durable steps per second':32} {'bare SQLite':>12} {'flowctl':>10} {'ratio':>7} {'target':>7}")
+    for name, target, (limit, ours, ratio) in rows:
+        print(f"{name:32} {limit:12,.0f} {ours:10,.0f} {ratio:7.2f} {target:7.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""From the arguments of ``run`` to a ``StartRequest``: which document, which input, and whether it can run
+here.
+
+A document whose text the database knows was checked when it became known: it is built from what is stored,
+and neither YAML nor the schema is loaded for it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowctl.cli import output
+from flowctl.cli.inputs import run_input
+from flowctl.errors import UnknownActivity, UsageError
+
+if TYPE_CHECKING:
+    from flowctl.backends import Backend, StartRequest
+    from flowctl.cli.options import Invocation
+    from flowctl.model import Workflow
+
+DOCUMENT_SUFFIXES = (".yaml", ".yml", ".json")
+
+_NAME = re.compile(r"(?P<name>[a-z][a-z0-9_.-]*)(?:@(?P<version>[1-9][0-9]{0,17}))?\Z")
+
+
+def is_file(reference: str) -> bool:
+    """Whether FILE or NAME[@V] is a file: by how it is written, not by what happens to lie around."""
+    return reference.endswith(DOCUMENT_SUFFIXES) or os.sep in reference
+
+
+def name_and_version(reference: str) -> tuple[str, int | None]:
+    """The parts of NAME[@V]. ``UsageError``."""
+    match = _NAME.match(reference)
+    if match is None:
+        raise UsageError(
+            f"{reference!r} is neither a file nor a workflow's name",
+            hint="a file ends in .yaml, .yml or .json, or has a folder in it; a name is order or order@2",
+        )
+    version = match["version"]
+    return match["name"], int(version) if version else None
+
+
+def request(
+    invocation: Invocation,
+    backend: Backend,
+    reference: str,
+    *,
+    text: str | None,
+    pairs: Sequence[str],
+    id: str | None,
+    principal: str | None,
+) -> StartRequest:
+    """What to start. ``InvalidDocument``, ``UsageError``, ``InvalidInput``, ``NotFound``,
+    ``UnknownActivity``.
+    """
+    from flowctl.backends import StartRequest
+
+    workflow, source = _file(backend, reference) if is_file(reference) else _deployed(backend, reference)
+    check_activities(workflow, invocation.plugins.activities, invocation.settings.plugins_dirs)
+    return StartRequest(
+        workflow, source, run_input(text, pairs, workflow.input_schema), id=id, principal=principal
+    )
+
+
+def _file(backend: Backend, name: str) -> tuple[Workflow, str]:
+    from flowctl import document
+
+    source = document.read(Path(name))
+    workflow = backend.known_document(source)
+    if workflow is None:
+        loaded = document.load(source, name)
+        workflow = loaded.workflow
+        for found in loaded.warnings:
+            output.say(found.render())
+    if workflow.deprecated is not None:
+        _warn_deprecated(workflow, workflow.deprecated)
+    return workflow, source
+
+
+def _deployed(backend: Backend, reference: str) -> tuple[Workflow, str]:
+    workflow, source, deprecated = backend.document(*name_and_version(reference))
+    if deprecated is not None:
+        _warn_deprecated(workflow, deprecated)
+    return workflow, source
+
+
+def _warn_deprecated(workflow: Workflow, message: str) -> None:
+    output.warn(f"{workflow.name}@{workflow.version} is deprecated" + (f": {message}" if message else ""))
+
+
+def check_activities(workflow: Workflow, known: Collection[str], folders: Sequence[str]) -> None:
+    """Refuse a workflow with activities that nobody registers, naming all of them. ``UnknownActivity``."""
+    missing = sorted(workflow.activities - set(known))
+    if missing:
+        loaded = f"plugins were loaded from {', '.join(folders)}" if folders else "no --plugins-dir was given"
+        raise UnknownActivity(
+            f"no plugin registers {', '.join(_with_nearest(name, known) for name in missing)}",
+            hint=f"{loaded}; `flowctl plugins` shows what is there",
+            details={"activities": missing, "plugins_dirs": list(folders)},
+        )
+
+
+def _with_nearest(name: str, known: Collection[str]) -> str:
+    import difflib
+
+    nearest = difflib.get_close_matches(name, known, 1)
+    return f"{name} (did you mean {nearest[0]}?)" if nearest else name

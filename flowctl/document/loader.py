@@ -1,0 +1,356 @@
+"""Bytes to data with places: the YAML of flowctl, read on the *event* stream.
+
+PyYAML's loaders build Python objects while they read: aliases that expand without end, dates, ``no`` as false, and
+errors of a dozen types, a crash of the process among them. Here its parser only says what comes next, and this module
+decides, event by event, so that every limit holds **before** anything is built. Rules:
+
+1. Scalars are those of the YAML 1.2 core schema: ``no``, ``on``, ``1:30`` and dates are strings. What JSON has no
+   word for (infinities, integers beyond 64 bits) is refused.
+2. Anchors, aliases, merge keys, tags, repeated keys, keys that are not text and several documents are refused, each
+   with its place. They do not end the reading: an author hears of all of them at once. Only what is not YAML does.
+3. A JSON file is read like any other: JSON is YAML, but for pairs of surrogate escapes, which are joined first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from flowctl.document.diagnostics import Diagnostic, diagnostic, invalid, shown
+from flowctl.document.places import START, Place, Pointer, Tree
+from flowctl.document.syntax import explain
+from flowctl.values import MAX_INT, MIN_INT
+
+if TYPE_CHECKING:
+    from yaml.events import Event, ScalarEvent
+
+MAX_BYTES = 1 << 20
+"""Bytes of a document. A longer one is data, and data is an input."""
+
+MAX_DEPTH = 64
+"""How deep lists and mappings nest in a document."""
+
+MAX_NODES = 100_000
+"""Keys, values, lists and mappings in a document."""
+
+_LINE_BREAK = re.compile(r"\r\n?|\n")
+_FOREIGN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""What may not stand in a document as it is. U+0085, U+2028 and U+2029 are line breaks to PyYAML and text to YAML 1.2
+and JSON: written as escapes they mean the same everywhere."""
+
+_BYTE_ORDER = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+_UTF8_MARK = "\ufeff"
+
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_NUMBER_STARTS = frozenset("-+.0123456789")
+_INTEGER = re.compile(r"[-+]?[0-9]+\Z")
+_BASED = re.compile(r"0o(?P<octal>[0-7]+)\Z|0x(?P<hex>[0-9a-fA-F]+)\Z")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
+
+_REFUSED = "\0"
+"""Begins the names of refused keys in pointers: no document contains it. Such keys are not part of the data."""
+
+_SURROGATE_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+
+
+def read_tree(source: bytes | str, file: str) -> tuple[Tree, list[Diagnostic]]:
+    """The data of a document with its places, and what the loader refused in it.
+
+    Raises ``InvalidDocument`` if the text is not YAML, or over a limit: then there is nothing to go on with.
+    """
+    text = _decoded(source, file)
+    reader = _Reader(text, file)
+    return reader.run()
+
+
+class _NotJson(ValueError):
+    """A scalar that JSON does not have."""
+
+
+class _Stop(Exception):
+    """The reading cannot go on; what is wrong is in the reader's mistakes."""
+
+
+def _decoded(source: bytes | str, file: str) -> str:
+    """The text of a document: UTF-8, within the limit, without characters that YAML does not allow."""
+    try:
+        data = source.encode() if isinstance(source, str) else source
+        if len(data) > MAX_BYTES:
+            raise invalid(file, [_flat(file, "TooLarge", f"the document is over the limit of {MAX_BYTES:,} bytes")])
+        text = source if isinstance(source, str) else data.decode()
+    except UnicodeEncodeError:
+        raise invalid(file, [_flat(file, "BadEncoding", "the text has a lone surrogate")]) from None
+    except UnicodeDecodeError as error:
+        raise invalid(file, [_undecodable(data, file, error)]) from None
+    text = text.removeprefix(_UTF8_MARK)
+    if found := _FOREIGN.search(text):
+        raise invalid(file, [_foreign(text, file, found.start())])
+    return text
+
+
+def _flat(file: str, code: str, message: str, hint: str | None = None, place: Place = START) -> Diagnostic:
+    return diagnostic(file, (), "error", code, message, place, hint)
+
+
+def _undecodable(data: bytes, file: str, error: UnicodeDecodeError) -> Diagnostic:
+    for mark, name in _BYTE_ORDER:
+        if data.startswith(mark):
+            return _flat(file, "BadEncoding", f"the file is {name}", "save it as UTF-8")
+    line = data.count(b"\n", 0, error.start) + 1
+    start = data.rfind(b"\n", 0, error.start) + 1
+    column = len(data[start : error.start].decode(errors="replace")) + 1
+    message = f"byte 0x{data[error.start]:02x} is not UTF-8"
+    return _flat(file, "BadEncoding", message, "save the file as UTF-8", (line, column))
+
+
+def _foreign(text: str, file: str, index: int) -> Diagnostic:
+    before = _LINE_BREAK.split(text[:index])
+    place = (len(before), len(before[-1]) + 1)
+    code = ord(text[index])
+    if code == 0 and index <= 3:
+        return _flat(file, "BadEncoding", "the file is UTF-16 or binary", "save it as UTF-8", place)
+    hint = f'in double quotes, write it as "\\u{code:04x}"'
+    lines = _LINE_BREAK.split(text)
+    return diagnostic(
+        file, lines, "error", "BadEncoding", f"the character U+{code:04X} cannot stand in a document", place, hint
+    )
+
+
+def _scalar(text: str) -> Any:
+    """The value of a plain scalar, by the core schema of YAML 1.2. ``_NotJson`` for what JSON lacks."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMBER_STARTS:
+        return text
+    if _INTEGER.match(text):
+        return _integer(text, 10)
+    if based := _BASED.match(text):
+        return _integer(text[2:], 8 if based["octal"] else 16)
+    if _FLOAT.match(text):
+        value = float(text)
+        if value in (float("inf"), float("-inf")):
+            raise _NotJson(f"the number {shown(text)} is too large")
+        return value
+    if _NOT_FINITE.match(text):
+        raise _NotJson(f"{shown(text)} is not a number of JSON")
+    return text
+
+
+def _integer(digits: str, base: int) -> int:
+    # Python refuses to convert very long decimals, and leading zeros count as digits: both end here.
+    significant = digits.lstrip("+-").lstrip("0")
+    value = int(digits, base) if len(significant) <= 40 and len(digits) <= 400 else MAX_INT + 1
+    if not MIN_INT <= value <= MAX_INT:
+        raise _NotJson(f"the integer {shown(digits)} is beyond 64 bits")
+    return value
+
+
+class _Reader:
+    """One pass over the events of one document."""
+
+    def __init__(self, text: str, file: str) -> None:
+        import yaml
+
+        self._yaml = yaml
+        self.file = file
+        self.lines = _LINE_BREAK.split(text)
+        self.values: dict[Pointer, Place] = {}
+        self.keys: dict[Pointer, Place] = {}
+        self.broken: set[Pointer] = set()
+        self.mistakes: list[Diagnostic] = []
+        self.nodes = 0
+        self.parser = _parser(_joined(text))
+
+    def run(self) -> tuple[Tree, list[Diagnostic]]:
+        try:
+            data = self.document()
+        except _Stop:
+            raise invalid(self.file, self.mistakes) from None
+        tree = Tree(data, self.file, self.lines, self.values, self.keys, frozenset(self.broken))
+        return tree, self.mistakes
+
+    def document(self) -> Any:
+        events = self._yaml.events
+        self.next()  # the start of the stream
+        event = self.next()
+        if type(event) is events.StreamEndEvent:
+            self.mistake("YamlSyntax", "the document is empty", START, "it begins with 'dsl: 1' and 'name: …'")
+            raise _Stop
+        data = self.node(self.next(), (), 0)
+        self.next()  # the end of the document
+        event = self.next()
+        if type(event) is not events.StreamEndEvent:
+            self.mistake("YamlFeature", "a second document in the same file", _start(event), "one file, one document")
+        return data
+
+    def node(self, event: Event, pointer: Pointer, depth: int) -> Any:
+        """The value that begins with ``event``. Recursive, but never deeper than ``MAX_DEPTH``."""
+        place = self.values[pointer] = _start(event)
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self.mistake("TooLarge", f"the document has more than {MAX_NODES:,} parts", place)
+            raise _Stop
+        self.refuse_features(event, pointer, place)
+        kind = type(event).__name__
+        if kind == "ScalarEvent":
+            return self.scalar(event, pointer, place)
+        if kind == "AliasEvent":
+            return None
+        if depth >= MAX_DEPTH:
+            self.mistake("TooLarge", f"lists and mappings nest more than {MAX_DEPTH} deep", place)
+            raise _Stop
+        return self.mapping(pointer, depth + 1) if kind == "MappingStartEvent" else self.sequence(pointer, depth + 1)
+
+    def sequence(self, pointer: Pointer, depth: int) -> list[Any]:
+        items: list[Any] = []
+        end = self._yaml.events.SequenceEndEvent
+        while type(event := self.next()) is not end:
+            items.append(self.node(event, (*pointer, len(items)), depth))
+        return items
+
+    def mapping(self, pointer: Pointer, depth: int) -> dict[str, Any]:
+        items: dict[str, Any] = {}
+        end = self._yaml.events.MappingEndEvent
+        while type(event := self.next()) is not end:
+            key = self.key(event, pointer, depth, items)
+            value = self.node(self.next(), (*pointer, key), depth)
+            if not key.startswith(_REFUSED):
+                items[key] = value
+        return items
+
+    def key(self, event: Any, pointer: Pointer, depth: int, items: dict[str, Any]) -> str:
+        """The key that begins with ``event``; a refused one gets a name of its own."""
+        place = _start(event)
+        problem: tuple[str, str, str | None] | None = None
+        if type(event).__name__ != "ScalarEvent":
+            self.node(event, (*pointer, f"{_REFUSED}{self.nodes}"), depth)
+            problem = ("NotJson", "a key must be a text", self.complex_key_hint(place))
+        else:
+            self.nodes += 1
+            problem = self.key_problem(event, pointer, items)
+        if problem is None:
+            self.keys[(*pointer, event.value)] = place
+            return str(event.value)
+        self.mistake(problem[0], problem[1], place, problem[2])
+        if problem[0] == "YamlFeature":
+            self.broken.add(pointer)  # what would have been merged in is missing now
+        return f"{_REFUSED}{self.nodes}"
+
+    def key_problem(self, event: Any, pointer: Pointer, items: dict[str, Any]) -> tuple[str, str, str | None] | None:
+        name: str = event.value
+        plain = event.implicit[0]
+        if event.anchor is not None or event.tag is not None:
+            return ("YamlFeature", "a key with an anchor or a tag", None)
+        if plain and name == "<<":
+            return ("YamlFeature", "merge keys ('<<') are not supported", "write the keys out, or use 'defaults'")
+        if plain and (name[:1] in _NUMBER_STARTS or name in _WORDS) and not _is_text(name):
+            return ("NotJson", f"the key {shown(name)} is not a text", f'write it in quotes: "{name[:40]}"')
+        if not _is_unicode(name):
+            return ("NotJson", "the key has a lone surrogate", None)
+        if name in items:
+            first = self.keys[(*pointer, name)][0]
+            return ("DuplicateKey", f"the key {shown(name)} stands here twice", f"first on line {first}")
+        return None
+
+    def complex_key_hint(self, place: Place) -> str:
+        line, column = place
+        if self.lines[line - 1][max(0, column - 2) : column] == "{{":
+            return 'an expression is written "${{ … }}", in quotes'
+        return "quote it"
+
+    def scalar(self, event: ScalarEvent, pointer: Pointer, place: Place) -> Any:
+        text: str = event.value
+        try:
+            if event.implicit[0]:
+                return _scalar(text)
+            if not _is_unicode(text):
+                raise _NotJson("the text has a lone surrogate")
+        except _NotJson as error:
+            self.mistake("NotJson", str(error), place, "write it in quotes if it is a text")
+            self.broken.add(pointer)
+            return None
+        return text
+
+    def refuse_features(self, event: Any, pointer: Pointer, place: Place) -> None:
+        feature = None
+        if type(event).__name__ == "AliasEvent":
+            feature = ("aliases ('*name') are not supported", "write the value out, or use 'defaults' and 'activities'")
+        elif event.anchor is not None:
+            feature = ("anchors ('&name') are not supported", "a text that begins with '&' stands in quotes")
+        elif event.tag is not None:
+            feature = ("tags ('!name') are not supported", "in a condition write 'not'; a text stands in quotes")
+        if feature is not None:
+            self.mistake("YamlFeature", feature[0], place, feature[1])
+            if event.anchor is None or event.tag is not None or type(event).__name__ == "AliasEvent":
+                self.broken.add(pointer)
+
+    def next(self) -> Any:
+        """The next event; ``_Stop`` where the text is not YAML."""
+        try:
+            return self.parser.get_event()
+        except self._yaml.MarkedYAMLError as error:
+            message, place, hint = explain(error, self.lines)
+        except Exception:  # PyYAML's own parser converts escapes and versions with int() and chr(), unchecked
+            message, place, hint = "not YAML: an escape or a number that nobody can read", START, None
+        self.mistake("YamlSyntax", message, place, hint)
+        raise _Stop
+
+    def mistake(self, code: str, message: str, place: Place, hint: str | None = None) -> None:
+        self.mistakes.append(diagnostic(self.file, self.lines, "error", code, message, place, hint))
+
+
+def _parser(text: str) -> Any:
+    """PyYAML's event parser over libyaml, or in Python where that was not built in. Neither is recursive."""
+    import yaml
+
+    if yaml.__with_libyaml__:
+        from yaml.cyaml import CParser
+
+        return CParser(text)
+
+    class Parser(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
+        def __init__(self, stream: str) -> None:
+            yaml.reader.Reader.__init__(self, stream)
+            yaml.scanner.Scanner.__init__(self)
+            yaml.parser.Parser.__init__(self)
+
+    return Parser(text)
+
+
+def _joined(text: str) -> str:
+    """JSON escapes a character beyond U+FFFF as two surrogates, YAML as one code."""
+    if "\\ud" not in text and "\\uD" not in text or not text.lstrip().startswith("{"):
+        return text
+
+    def join(match: re.Match[str]) -> str:
+        high, low = int(match[2], 16) - 0xD800, int(match[3], 16) - 0xDC00
+        return f"{match[1]}\\U{0x10000 + (high << 10) + low:08x}"
+
+    return _SURROGATE_PAIR.sub(join, text)
+
+
+def _start(event: Any) -> Place:
+    mark = event.start_mark
+    return mark.line + 1, mark.column + 1
+
+
+def _is_text(plain: str) -> bool:
+    try:
+        return isinstance(_scalar(plain), str)
+    except _NotJson:
+        return False
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,310 @@
+"""The journal in memory: for tests, for ``memory:`` and for virtual time. It ends with its store.
+
+A ``MemoryStore`` is what a file is to SQLite: opened several times, it shows several sessions to each other,
+and ``kill`` lets one die. Runs and entries are kept encoded and decoded anew for everyone who reads, so that
+nobody can change what was accepted by changing an object that is still in hand; the hashes are real.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
+from flowctl.errors import StorageError
+from flowctl.journal import (
+    Change,
+    Definition,
+    Document,
+    Entry,
+    Fenced,
+    Message,
+    Run,
+    decode_entry,
+    genesis,
+    refusals,
+)
+from flowctl.journal.rows import Batch, Row, Tally, accepted
+from flowctl.state import ENDED
+
+Identity = tuple[int, str, str, int, int]
+"""What an entry is unique by: run, path, kind, attempt, generation."""
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode_run = msgspec.json.Decoder(Run).decode
+_decode_message = msgspec.json.Decoder(Message).decode
+
+
+class MemoryStore:
+    """What journals opened on it share. ``lock`` is held while writing, like SQLite's mutex."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.version = 0
+        self.documents: dict[str, Document] = {}
+        self.sources: dict[str, str] = {}
+        self.definitions: dict[tuple[str, int], Definition] = {}
+        self.keys: dict[str, int] = {}
+        self.runs: dict[int, bytes] = {}
+        self.rows: dict[int, list[Row]] = {}
+        self.identities: set[Identity] = set()
+        self.inbox: dict[int, list[bytes]] = {}
+        self.last_seq = 0
+        self.last_message = 0
+        self.living: set[str] = set()
+        self.fenced: set[str] = set()
+
+    def kill(self, session: str) -> None:
+        """Let a session be dead to all others; it learns of it at its first commit after a takeover."""
+        self.living.discard(session)
+
+
+class MemoryJournal:
+    """A ``Journal`` on a store; one of its own if none is given."""
+
+    def __init__(self, store: MemoryStore | None = None) -> None:
+        self._store = store or MemoryStore()
+        self._session: str | None = None
+        self._tallies: dict[int, Tally] = {}
+        self._own = 0
+        self._seen = self._store.version
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """Always ``memory:``."""
+        return "memory:"
+
+    @property
+    def protected_paths(self) -> tuple[str, ...]:
+        """None: there are no files."""
+        return ()
+
+    # --- documents and the registry
+
+    def put_document(self, document: Document) -> None:
+        with self._writing() as store:
+            store.documents.setdefault(document.digest, document)
+            store.sources[document.source] = document.digest
+
+    def document(self, digest: str) -> Document | None:
+        return self._store.documents.get(digest)
+
+    def document_of_source(self, source: str) -> Document | None:
+        return self._store.documents.get(self._store.sources.get(source, ""))
+
+    def deploy(self, name: str, version: int, digest: str, at: int) -> bool:
+        with self._writing() as store:
+            known = store.definitions.get((name, version))
+            if known is None:
+                store.definitions[name, version] = Definition(name, version, digest, at)
+            elif known.digest != digest:
+                raise refusals.version_taken(name, version)
+        return known is None
+
+    def deprecate(self, name: str, version: int, message: str) -> None:
+        with self._writing() as store:
+            known = store.definitions.get((name, version))
+            if known is None:
+                raise refusals.not_deployed(name, version)
+            store.definitions[name, version] = msgspec.structs.replace(known, deprecated=message)
+
+    def definitions(self, name: str | None = None) -> list[Definition]:
+        found = [one for one in self._store.definitions.values() if name in (None, one.name)]
+        return sorted(found, key=lambda one: (one.name, -one.version))
+
+    # --- runs, for readers
+
+    def run(self, run_id: str) -> Run | None:
+        key = self._store.keys.get(run_id)
+        return None if key is None else _decode_run(self._store.runs[key])
+
+    def runs_with_prefix(self, prefix: str, limit: int = 10) -> list[Run]:
+        return self._newest(
+            lambda run: run.id.startswith(prefix) or run.workflow_id.startswith(prefix), limit
+        )
+
+    def latest_of(self, workflow_id: str) -> Run | None:
+        return next(iter(self._newest(lambda run: run.workflow_id == workflow_id, 1)), None)
+
+    def last_started(self) -> Run | None:
+        return next(iter(self._newest(lambda run: run.parent_id is None, 1)), None)
+
+    def list_runs(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        limit: int = 50,
+        before: int | None = None,
+    ) -> list[Run]:
+        def wanted(run: Run) -> bool:
+            return (
+                (not statuses or run.status in statuses)
+                and (workflow is None or run.workflow == workflow)
+                and (before is None or run.key < before)
+            )
+
+        return self._newest(wanted, limit)
+
+    def entries(self, run_id: str, after: int = 0) -> list[Entry]:
+        rows = self._store.rows.get(self._store.keys.get(run_id, 0), [])
+        return [decode_entry((row[0], *row[2:])) for row in rows if row[0] > after]
+
+    def inbox(self, run_id: str, after: int = 0) -> list[Message]:
+        messages = map(_decode_message, self._store.inbox.get(self._store.keys.get(run_id, 0), []))
+        return [message for message in messages if message.seq > after]
+
+    def attended(self, run_id: str) -> bool:
+        run = self.run(run_id)
+        return run is not None and run.session in self._store.living
+
+    def changed(self) -> bool:
+        before, self._seen = self._seen, self._store.version - self._own
+        return before != self._seen
+
+    def _newest(self, wanted: Callable[[Run], bool], limit: int) -> list[Run]:
+        found: list[Run] = []
+        for data in reversed(self._store.runs.values()):
+            if len(found) == limit:
+                break
+            run = _decode_run(data)
+            if wanted(run):
+                found.append(run)
+        return found
+
+    # --- writing
+
+    def create(self, run: Run) -> tuple[Run, bool]:
+        with self._writing() as store:
+            existing = self.run(run.id)
+            if existing is not None:
+                return existing, False
+            created = accepted(run, len(store.runs) + 1)
+            self._insert(created)
+        return created, True
+
+    def deliver(self, message: Message) -> tuple[Message, bool]:
+        with self._writing() as store:
+            run = self.run(message.run_id)
+            if run is None:
+                raise refusals.run_not_found(message.run_id)
+            for known in self.inbox(run.id):
+                if message.dedup_id is not None and known.dedup_id == message.dedup_id:
+                    return known, False
+            if run.status in ENDED:
+                raise refusals.run_closed(run.id, run.status)
+            store.last_message += 1
+            accepted_message = msgspec.structs.replace(message, seq=store.last_message)
+            store.inbox[run.key].append(_encode(accepted_message))
+        return accepted_message, True
+
+    def claim(self, run_id: str) -> Run | None:
+        with self._writing() as store:
+            session = self._joined()
+            run = self.run(run_id)
+            if run is None:
+                raise refusals.run_not_found(run_id)
+            if run.session not in (None, session):
+                if run.session in store.living:
+                    return None
+                store.fenced.add(run.session or "")
+            tally = self._tallies[run.key] = self._tally_of(run)
+            run = msgspec.structs.replace(run, session=session, **tally._asdict())
+            store.runs[run.key] = _encode(run)
+        return run
+
+    def try_commit(self, changes: Sequence[Change]) -> bool:
+        if not self._store.lock.acquire(blocking=False):
+            return False
+        with self._work():
+            self._commit(changes)
+        return True
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        with self._writing():
+            self._commit(changes)
+
+    def _commit(self, changes: Sequence[Change]) -> None:
+        store = self._store
+        batch = Batch(self._joined(), self._tallies, store.last_seq, len(store.runs))
+        for change in changes:
+            batch.add(change)
+        self._check_unique(batch)
+        for run in batch.created:
+            self._insert(run)
+        for run in batch.updated:
+            store.runs[run.key] = _encode(run)
+        for row in batch.rows:
+            store.rows[row[1]].append(row)
+            store.identities.add(row[1:6])
+            store.last_seq = row[0]
+        batch.settle(self._tallies)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        with self._store.lock:
+            self._closed = True
+            if self._session in self._store.living:
+                self._store.living.remove(self._session)
+                for key, tally in self._tallies.items():
+                    run = _decode_run(self._store.runs[key])
+                    released = msgspec.structs.replace(run, session=None, **tally._asdict())
+                    self._store.runs[key] = _encode(released)
+
+    @contextmanager
+    def _writing(self) -> Iterator[MemoryStore]:
+        """Alone in the store, having waited for it."""
+        self._store.lock.acquire()
+        with self._work():
+            yield self._store
+
+    @contextmanager
+    def _work(self) -> Iterator[None]:
+        """What is done with the lock held. Whoever refuses must do so before it changes anything."""
+        try:
+            if self._closed:
+                raise StorageError("the journal cannot be used: it was closed", hint="open it again")
+            yield
+            self._store.version += 1
+            self._own += 1
+        finally:
+            self._store.lock.release()
+
+    def _joined(self) -> str:
+        """The session of this journal, made when it is first needed. ``Fenced``."""
+        if self._session is None:
+            self._session = secrets.token_hex(16)
+            self._store.living.add(self._session)
+        if self._session in self._store.fenced:
+            raise Fenced("this session was declared dead; others have taken over its runs")
+        return self._session
+
+    def _insert(self, run: Run) -> None:
+        self._store.keys[run.id] = run.key
+        self._store.runs[run.key] = _encode(run)
+        self._store.rows[run.key] = []
+        self._store.inbox[run.key] = []
+
+    def _check_unique(self, batch: Batch) -> None:
+        for run in batch.created:
+            if run.id in self._store.keys:
+                raise refusals.run_id_taken(run.id)
+        seen: set[Identity] = set()
+        for row in batch.rows:
+            identity = row[1:6]
+            if identity in self._store.identities or identity in seen:
+                raise refusals.entry_exists(*identity[1:])
+            seen.add(identity)
+
+    def _tally_of(self, run: Run) -> Tally:
+        if run.key in self._tallies:
+            return self._tallies[run.key]
+        rows = self._store.rows[run.key]
+        return Tally(
+            len(rows), sum(len(row[7].encode()) for row in rows), rows[-1][-1] if rows else genesis(run)
+        )

@@ -1,0 +1,36 @@
+"""Which journal an address means: what ``--db`` and ``Engine`` take.
+
+``memory:`` is a journal that ends with the process, ``sqlite:///orders.db`` and ``sqlite:////srv/orders.db``
+are a relative and an absolute path, and whatever has no scheme is a path.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flowctl.errors import UsageError
+from flowctl.journal import Journal
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SQLITE = "sqlite:///"
+_HINT = "give a path, sqlite:///path or memory:"
+
+
+def connect(url: str, *, read_only: bool = False) -> Journal:
+    """Open the journal at an address. ``UsageError`` for what is none.
+
+    ``read_only`` opens it without ever writing to it, ``NotFound`` if it is not there. It means nothing to
+    ``memory:``, which is new each time.
+    """
+    if url == "memory:":
+        from flowctl.journal.memory import MemoryJournal
+
+        return MemoryJournal()
+    path = url.removeprefix(_SQLITE)
+    if not path:
+        raise UsageError(f"{url!r} names no journal", hint=_HINT)
+    if scheme := _SCHEME.match(path):
+        raise UsageError(f"{scheme[1]}:// is not a kind of journal", hint=_HINT)
+    from flowctl.journal.sqlite import SqliteJournal
+
+    return SqliteJournal.open(path, read_only=read_only)

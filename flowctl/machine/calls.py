@@ -1,0 +1,281 @@
+"""Calls of activities: attempts, retries, lost workers, and calls that this installation cannot make.
+
+An attempt is recorded as ``started``, and made once that is durable. How it ends is recorded together
+with the decision about what follows: another attempt at a fixed moment (``retry_at``), or none. An
+attempt that was started and never ended belonged to a worker that is gone; it is made again under the
+same number, which is no failure of the step.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from flowctl.activities import Attempt, Outcome
+from flowctl.errors import Blocked, Cancelled, Failure
+from flowctl.machine.core import Core
+from flowctl.machine.deadlines import Deadlines
+from flowctl.machine.host import Handle
+from flowctl.machine.waits import Waits
+from flowctl.path import ROOT, Path
+from flowctl.retry import MAX_LOST_WORKERS
+from flowctl.runtime import Answer, Call, CallCancelled, CallFailed
+from flowctl.trampoline import Future, Scope
+
+Ended = tuple[str, Answer]
+"""How an attempt ended: ``completed``, ``failed`` or ``cancelled``, and what was recorded of it."""
+
+
+@dataclasses.dataclass(slots=True)
+class _Progress:
+    """Where a call stands: the attempt's ``number`` from 1, when the first one ``begun``, and what is
+    carried along.
+    """
+
+    number: int = 0
+    begun: int = 0
+    uncertain: bool = False
+    heartbeat: Any = None
+
+
+class Calls:
+    """The calls of one run. ``effects`` are attempts to make once what is recorded is durable."""
+
+    def __init__(self, core: Core, deadlines: Deadlines, waits: Waits) -> None:
+        self._core = core
+        self._deadlines = deadlines
+        self._waits = waits
+        self._handles: dict[Future[Outcome], Handle] = {}
+        self._recovering = False
+        self.effects: list[Callable[[], None]] = []
+        self.in_flight = 0
+
+    async def call(self, path: Path, call: Call) -> Answer:
+        """See ``Runtime.activity``. One turn of the loop is one attempt."""
+        record, progress = self._core.record, _Progress()
+        while True:
+            progress.number += 1
+            kind, answer = await self._attempt(path, call, progress)
+            if kind == "completed":
+                return answer.of("output")
+            progress.uncertain = progress.uncertain or bool(answer.value.get("uncertain"))
+            progress.heartbeat = answer.value.get("heartbeat")
+            if kind == "cancelled":
+                raise self._cancelled(self._cancelled_scope(path), progress, answer)
+            if "retry_at" not in answer.value:
+                failure = Failure.from_json(answer.value["error"])
+                raise CallFailed(
+                    failure, order=answer.order, at=answer.at, attempted=True, uncertain=progress.uncertain
+                )
+            if record.peek(path, "started", progress.number + 1) is None:
+                await self._back_off(path, progress, answer.value["retry_at"])
+
+    def stop(self) -> None:
+        """Tell every attempt in flight to stop; nobody listens to how they end."""
+        for handle in self._handles.values():
+            handle.cancel()
+        self._handles.clear()
+
+    # --- one attempt
+
+    async def _attempt(self, path: Path, call: Call, progress: _Progress) -> Ended:
+        record = self._core.record
+        started = record.take(path, "started", progress.number)
+        if started is None:
+            await self._ready(path, call, progress)
+            started = self._start(path, call, progress.number)
+            progress.begun = progress.begun or started.at
+            return await self._perform(path, call, progress)
+        progress.begun = progress.begun or started.at
+        if started.value["digest"] != call.digest:
+            reason = f"step {path} was recorded as another call than the one it makes now"
+            raise Blocked("NonDeterministic", reason, path)
+        for kind in ("completed", "failed", "cancelled"):
+            recorded = record.take(path, kind, progress.number)
+            if recorded is not None:
+                return kind, recorded
+        return await self._recover(path, call, progress)
+
+    async def _ready(self, path: Path, call: Call, progress: _Progress) -> None:
+        """Return once the call can be made here: at once, or never, for then somebody must install what
+        is missing.
+        """
+        names = {part.name for parts in call.secrets.values() for part in parts if not isinstance(part, str)}
+        try:
+            self._deadlines.must_wait()
+            try:
+                self._core.host.declared(call.name)
+                self._core.host.check_secrets(sorted(names), path)
+            except Blocked as blocked:
+                self._core.parked[path] = Blocked(blocked.code, blocked.reason, path)
+                try:
+                    await self._core.trampoline.wait(self._core.trampoline.future())
+                finally:
+                    self._core.parked.pop(path, None)
+        except Cancelled as cancelled:
+            raise self._cancelled(cancelled.scope, progress) from None
+
+    def _start(self, path: Path, call: Call, number: int) -> Answer:
+        data: dict[str, Any] = {"digest": call.digest}
+        if number == 1:  # later attempts make the same call
+            data |= {"verb": "activity", "name": call.name, "input": msgspec.Raw(call.arguments)}
+            if call.secrets:
+                data["secrets"] = {
+                    where: [str(part) for part in parts] for where, parts in call.secrets.items()
+                }
+            if call.secret:
+                data["secret"] = True
+        return self._core.record.rider(path, "started", data, number)
+
+    async def _recover(self, path: Path, call: Call, progress: _Progress) -> Ended:
+        """The worker of this attempt is gone, and with it the answer: make the attempt again, unless that
+        is over.
+        """
+        record, number = self._core.record, progress.number
+        if self._core.trampoline.scope.cancelled() is not None:
+            return "cancelled", record.primary(path, "cancelled", {"uncertain": True}, number)
+        progress.uncertain, before = True, progress.uncertain
+        await self._ready(path, call, progress)
+        progress.uncertain = (
+            before  # the attempt that is made now answers for the lost one: it has the same key
+        )
+        if not self._recovering:
+            self._recovering = True
+            record.primary(ROOT, "recovered", {}, record.recoveries + 1)
+        lost = record.losses(path, number) + 1
+        if call.retry.on_worker_lost == "fail" or lost >= MAX_LOST_WORKERS:
+            failure = Failure("WorkerLost", f"the worker was lost {lost} times in attempt {number}")
+            data = {"error": failure.at(path, number).to_json(), "uncertain": True}
+            return "failed", record.primary(path, "failed", data, number)
+        record.rider(path, "lost", {"count": lost}, number)
+        return await self._perform(path, call, progress)
+
+    async def _perform(self, path: Path, call: Call, progress: _Progress) -> Ended:
+        """Make the attempt once what is recorded so far is durable, await its end, and record that."""
+        future: Future[Outcome] = self._core.trampoline.future()
+        told = False
+
+        def done(outcome: Outcome) -> None:
+            if not self._core.dropped:
+                self._handles.pop(future, None)
+                self.in_flight -= 1
+                future.set(outcome)
+                self._core.advance()
+
+        def effect() -> None:
+            if told:
+                done(Outcome(failure=Failure("Cancelled", "cancelled before it began"), cancelled=True))
+            elif not self._core.dropped:
+                attempt = self._describe(path, call, progress)
+                if attempt.timeout <= 0:
+                    done(Outcome(failure=_total_timeout(call)))
+                else:
+                    self._handles[future] = self._core.host.perform(attempt, done)
+
+        def tell() -> None:
+            nonlocal told
+            told = True
+            if future in self._handles:
+                self._handles[future].cancel()
+
+        self.in_flight += 1
+        self.effects.append(effect)
+        self._core.wake()
+        outcome = await self._core.trampoline.wait(future, patient=tell)
+        return self._record_end(path, call, progress, outcome)
+
+    def _describe(self, path: Path, call: Call, progress: _Progress) -> Attempt:
+        run, now, timeout = self._core.run, self._core.host.now(), call.timeout
+        if call.total_timeout is not None:
+            timeout = min(timeout, progress.begun + call.total_timeout - now)
+        return Attempt(
+            run_id=run.id,
+            workflow=run.workflow,
+            version=run.version,
+            path=path,
+            attempt=progress.number,
+            idempotency_key=call.key,
+            name=call.name,
+            args=msgspec.json.decode(call.arguments),
+            secrets=call.secrets,
+            timeout=timeout,
+            heartbeat_timeout=call.heartbeat_timeout,
+            principal=run.principal,
+            trace_id=run.trace_id,
+            last_heartbeat=progress.heartbeat,
+            started_at=now,
+            deadline=now + timeout,
+        )
+
+    def _record_end(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:
+        record, number = self._core.record, progress.number
+        if outcome.failure is None:
+            assert outcome.value is not None
+            answer = record.primary(path, "completed", {"output": msgspec.Raw(outcome.value)}, number)
+            return "completed", Answer(
+                {"output": msgspec.json.decode(outcome.value)}, answer.at, answer.order
+            )
+        data: dict[str, Any] = {"uncertain": True} if outcome.uncertain else {}
+        if self._core.trampoline.scope.cancelled() is not None:
+            return "cancelled", record.primary(path, "cancelled", data, number)
+        if outcome.heartbeat is not None:
+            data["heartbeat"] = outcome.heartbeat
+        failure, retry_at = self._retry(path, call, progress, outcome.failure.at(path, number))
+        if retry_at is not None:
+            data["retry_at"] = retry_at
+        return "failed", record.primary(path, "failed", data | {"error": failure.to_json()}, number)
+
+    def _retry(
+        self, path: Path, call: Call, progress: _Progress, failure: Failure
+    ) -> tuple[Failure, int | None]:
+        """When the next attempt follows, or None. One that ``total_timeout`` leaves no room for turns the
+        failure into that.
+        """
+        number, host = progress.number, self._core.host
+        if not call.retry.again(number, failure):
+            return failure, None
+        retry_at = host.now() + call.retry.wait(number, host.chance())
+        if call.total_timeout is None or retry_at < progress.begun + call.total_timeout:
+            return failure, retry_at
+        return dataclasses.replace(_total_timeout(call).at(path, number), cause=failure), None
+
+    async def _back_off(self, path: Path, progress: _Progress, until: int) -> None:
+        try:
+            await self._waits.wait_until(path, "retry", until)
+        except Cancelled as cancelled:
+            raise self._cancelled(cancelled.scope, progress, attempted=True) from None
+
+    # --- cancellation
+
+    def _cancelled(
+        self,
+        scope: object,
+        progress: _Progress,
+        answer: Answer | None = None,
+        *,
+        attempted: bool | None = None,
+    ) -> CallCancelled:
+        """The call was interrupted, with ``answer`` as the recorded end of its attempt, or before there
+        was one.
+        """
+        return CallCancelled(
+            scope,
+            order=answer.order if answer is not None else self._core.record.order,
+            at=answer.at if answer is not None else self._core.host.now(),
+            attempted=answer is not None or attempted or progress.number > 1 or progress.uncertain,
+            uncertain=progress.uncertain,
+        )
+
+    def _cancelled_scope(self, path: Path) -> Scope:
+        scope = self._core.trampoline.scope.cancelled()
+        if scope is None:
+            reason = f"step {path} was recorded as cancelled, and nothing cancels it now"
+            raise Blocked("NonDeterministic", reason, path)
+        return scope
+
+
+def _total_timeout(call: Call) -> Failure:
+    return Failure("Timeout", f"the attempts of {call.name} took longer than the step's total_timeout")

@@ -1,0 +1,103 @@
+"""What is installed and deployed: workflows, activities, plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flowctl.render.layout import EMPTY, Column, Line, Row, Span, Table, View, line
+from flowctl.render.text import escape, inline, moment
+
+Json = Mapping[str, Any]
+
+
+def workflows(items: Iterable[Json]) -> View:
+    """Deployed versions: ``{name, version, digest, deployed_at, deprecated}``."""
+    rows = [Row(_workflow(item)) for item in items]
+    if not rows:
+        yield line(Span("no workflows are deployed; flowctl deploy FILE registers one", "dim"))
+        return
+    columns = (
+        Column("workflow", flexible=True),
+        Column("version", right=True),
+        Column("deployed"),
+        Column("digest", flexible=True, optional=True),
+        Column(""),
+    )
+    yield Table(columns, rows, indent=0)
+
+
+def _workflow(item: Json) -> Sequence[Line]:
+    deprecated = item["deprecated"]
+    return (
+        line(Span(escape(item["name"]), "strong")),
+        line(str(item["version"])),
+        line(moment(item["deployed_at"])),
+        line(Span(item["digest"][:19], "dim")),
+        line(Span(f"deprecated: {escape(deprecated)}" if deprecated else "", "warn")),
+    )
+
+
+def activities(items: Iterable[Json]) -> View:
+    """Activities as ``describe`` has them, each with the first line of its doc."""
+    rows = []
+    for item in items:
+        cells = (
+            line(Span(escape(item["name"]), "name")),
+            line(escape(_summary(item["doc"]))),
+            line(Span(escape(item["plugin"] or ""), "dim")),
+        )
+        rows.append(Row(cells))
+    columns = (Column("activity"), Column("does", flexible=True), Column("plugin", optional=True))
+    yield Table(columns, rows, indent=0)
+
+
+def _summary(doc: str | None) -> str:
+    return (doc or "").strip().split("\n")[0]
+
+
+def activity(item: Json) -> View:
+    """One activity: signature, doc, parameters, policy, origin."""
+    yield line(Span(escape(item["signature"]), "strong"))
+    if item["doc"]:
+        yield EMPTY
+        yield from (line("  ", escape(text.rstrip())) for text in item["doc"].strip().split("\n"))
+    if item["parameters"]:
+        yield EMPTY
+        yield Table((Column(), Column(), Column(flexible=True)), [Row(_parameter(p)) for p in item["parameters"]])
+    facts = {"isolation": item["isolation"], "plugin": item["plugin"], "origin": item["origin"], **_policy(item)}
+    yield EMPTY
+    rows = [Row((line(Span(name, "dim")), line(escape(str(value))))) for name, value in facts.items() if value]
+    yield Table((Column(), Column()), rows)
+
+
+def _parameter(parameter: Json) -> Sequence[Line]:
+    need = "required" if parameter["required"] else f"default {inline(parameter['default'], 40)}"
+    schema = inline(parameter["schema"]) if parameter["schema"] else ""
+    return line(Span(escape(parameter["name"]), "name")), line(need), line(Span(schema, "dim"))
+
+
+def _policy(item: Json) -> dict[str, str]:
+    policy = {name: inline(value) if isinstance(value, dict) else value for name, value in item["policy"].items()}
+    return {name.replace("_", " "): value for name, value in policy.items()}
+
+
+def plugins(found: Iterable[Json], problems: Iterable[Json] = ()) -> View:
+    """Plugins ``{name, version, origin, activities, functions}``, and what was wrong: ``{plugin, origin, error}``."""
+    rows = []
+    for plugin in found:
+        brings = [*plugin["activities"], *(f"{function}()" for function in plugin["functions"])]
+        cells = (
+            line(Span(escape(plugin["name"]), "strong")),
+            line(escape(plugin["version"] or "")),
+            line(escape(", ".join(brings)) or Span("nothing", "dim")),
+            line(Span(escape(plugin["origin"]), "dim")),
+        )
+        rows.append(Row(cells))
+    columns = (Column("plugin"), Column("version"), Column("brings", flexible=True), Column("origin", optional=True))
+    yield Table(columns, rows, indent=0)
+    for problem in problems:
+        yield line(
+            Span("✗ ", "bad"), Span(escape(problem["plugin"]), "strong"), Span(f"  {escape(problem['origin'])}", "dim")
+        )
+        yield line("    ", Span(escape(problem["error"]), "bad"))
