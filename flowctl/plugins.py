@@ -266,7 +266,7 @@ class _Registration:
 
 
 def _call(implementation: HookImpl, **arguments: Any) -> Any:
-    """Call one plugin's hook, and no other's, which pluggy is not made for; a hook may take fewer parameters."""
+    """Call the hook of one plugin, not of all; it may take fewer parameters than there are."""
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 

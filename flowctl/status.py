@@ -64,13 +64,8 @@ def status_document(
 ) -> dict[str, Any]:
     """The status document of a run. ``steps`` are the last ``count``, or ``count`` from number ``first`` (from 1) on."""
     fold = Fold.of(entries)
-    if first is None:
-        chosen = fold.steps[-count:] if count > 0 else []
-    else:
-        chosen = fold.steps[max(0, first - 1) : max(0, first - 1 + count)]
-    steps = [_step_json(step, hidden=fold.secret.covers(step.path)) for step in chosen]
-    document = _document(run, fold)
-    return document | {"input": _plain(run.input), "output": _plain(run.output), "steps": steps}
+    steps = fold.page(first=first, count=count)
+    return _document(run, fold) | {"input": _plain(run.input), "output": _plain(run.output), "steps": steps}
 
 
 def summary(run: Run, entries: Iterable[Entry] | None = None) -> dict[str, Any]:
@@ -257,6 +252,16 @@ class Fold:
                 undo = self._known.get(path + _UNDO)
                 if undo is not None and undo.state != state:
                     undo.end(state, fact.at)
+
+    def step(self, path: str) -> Step | None:
+        """The step, or compensation, of that path, if it was reached."""
+        return self._known.get(path)
+
+    def page(self, *, first: int | None = None, count: int) -> list[dict[str, Any]]:
+        """Steps as in the status document: the last ``count``, or ``count`` from number ``first`` (from 1) on."""
+        start = max(0, len(self.steps) - count) if first is None else max(0, first - 1)
+        chosen = self.steps[start : start + max(0, count)]
+        return [_step_json(step, hidden=self.secret.covers(step.path)) for step in chosen]
 
     def current(self) -> list[str]:
         """The innermost steps and compensations in progress."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowctl.cli import output
+from flowctl.cli.errors import in_one_line
 from flowctl.cli.options import Command, Invocation
 from flowctl.errors import InvalidDocument, UsageError
 from flowctl.state import LIVE
 
 if TYPE_CHECKING:
     from flowctl.backends import Backend
+    from flowctl.document import Loaded
+    from flowctl.document.diagnostics import Diagnostic
     from flowctl.model import Workflow
 
-Found = dict[str, Any]
-"""A mistake or warning: ``{code, severity, message, file, line, column, hint}``."""
+MAX_OPEN = 1_000
+"""Open runs that are listed of one workflow."""
 
 NOT_CHECKED = (
     "whether open runs fit a new version is not checked; they go on with the document they were started with"
@@ -35,40 +39,49 @@ def validate(invocation: Invocation, files: Sequence[str], strict: bool) -> int:
     Exit code 2 if there is a mistake; with --strict also if there is a warning.
     """
     activities = invocation.plugins.activities
-    sources: dict[str, str] = {}
-    found = [item for file in files for item in _examine(file, activities, sources)]
+    found = [item for file in files for item in _examine(file, activities)]
     if invocation.json:
-        output.write_json(found)
+        output.write_json([item.to_json() for item in found])
     else:
-        _show(found, files, sources)
-    severities = {item["severity"] for item in found}
+        _show(found, files)
+    severities = {item.severity for item in found}
     return UsageError.exit_code if "error" in severities or (strict and severities) else 0
 
 
-def _examine(file: str, activities: Mapping[str, Any], sources: dict[str, str]) -> list[Found]:
-    """What is to be said about one file. One that cannot be read is a mistake like any other."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """A file that cannot be read: for ``validate`` a mistake like any other, but without a place."""
+
+    file: str
+    error: UsageError
+    severity: str = "error"
+
+    def render(self) -> str:
+        return in_one_line(self.error)
+
+    def to_json(self) -> dict[str, Any]:
+        what = {"code": self.error.code, "severity": self.severity, "message": self.error.message}
+        return {**what, "file": self.file, "line": None, "column": None, "hint": self.error.hint}
+
+
+def _examine(file: str, activities: Mapping[str, Any]) -> Sequence[Diagnostic | _Unreadable]:
+    """What is to be said about one file."""
     from flowctl import document
 
     try:
-        sources[file] = document.read(Path(file))
-        return [
-            found.to_json() for found in document.load(sources[file], file, activities=activities).warnings
-        ]
+        return document.load(document.read(Path(file)), file, activities=activities).warnings
     except InvalidDocument as error:
-        return [found.to_json() for found in error.diagnostics]
+        return error.diagnostics
     except UsageError as error:
-        place = {"file": file, "line": None, "column": None}
-        return [
-            {"code": error.code, "severity": "error", "message": error.message, **place, "hint": error.hint}
-        ]
+        return [_Unreadable(file, error)]
 
 
-def _show(found: Sequence[Found], files: Sequence[str], sources: Mapping[str, str]) -> None:
+def _show(found: Sequence[Diagnostic | _Unreadable], files: Sequence[str]) -> None:
     from flowctl import render
 
     if found:
-        output.to_stderr().show(render.diagnostics(found, sources))
-    faulty = {item["file"] for item in found}
+        output.to_stderr().show(render.diagnostics(found))
+    faulty = {item.file for item in found}
     for file in files:
         if file not in faulty:
             output.write(f"{render.escape(file)}: valid")
@@ -82,9 +95,7 @@ def deploy(invocation: Invocation, files: Sequence[str]) -> None:
 
     All files are checked before the first is registered. A version once deployed cannot change.
     """
-    from flowctl import document
-
-    loaded = [document.load(document.read(Path(file)), file) for file in files]
+    loaded = _load_all(files)
     with invocation.backend() as backend:
         deployed = [(found.workflow, backend.deploy(found.workflow, found.source)) for found in loaded]
         open_runs = _open_runs(backend, [found.workflow.name for found in loaded])
@@ -100,10 +111,31 @@ def deploy(invocation: Invocation, files: Sequence[str]) -> None:
         output.say(f"{len(open_runs)} open runs: {NOT_CHECKED}")
 
 
+def _load_all(files: Sequence[str]) -> list[Loaded]:
+    """All documents, or the mistakes of all of them. ``InvalidDocument``, ``UsageError``."""
+    from flowctl import document
+
+    loaded, mistakes = [], []
+    for file in files:
+        try:
+            loaded.append(document.load(document.read(Path(file)), file))
+        except InvalidDocument as error:
+            mistakes += error.diagnostics
+    if mistakes:
+        raise InvalidDocument("nothing was deployed", mistakes)
+    for warning in (found for one in loaded for found in one.warnings):
+        output.say(warning.render())
+    return loaded
+
+
 def _open_runs(backend: Backend, names: Sequence[str]) -> list[dict[str, Any]]:
     """The live runs of workflows. ``fits`` is null: unknown."""
     live = [str(status) for status in LIVE]
-    runs = [run for name in dict.fromkeys(names) for run in backend.list(statuses=live, workflow=name)]
+    runs = [
+        run
+        for name in dict.fromkeys(names)
+        for run in backend.list(statuses=live, workflow=name, limit=MAX_OPEN)
+    ]
     return [{"id": run["id"], "fits": None, "path": None, "reason": NOT_CHECKED} for run in runs]
 
 
@@ -127,7 +159,7 @@ def workflows(invocation: Invocation) -> None:
 
 @click.command(cls=Command)
 @click.argument("reference", metavar="NAME@V")
-@click.option("--message", default="", metavar="TEXT", help="Why, and what to use instead.")
+@click.option("--message", default="no reason given", metavar="TEXT", help="Why, and what to use instead.")
 @click.pass_obj
 def deprecate(invocation: Invocation, reference: str, message: str) -> None:
     """Mark a deployed version as deprecated.

@@ -28,12 +28,14 @@ def show(error: BaseException, *, as_json: bool) -> int:
     else:
         from flowctl import render
 
-        screen = output.to_stderr()
-        if isinstance(ours, InvalidDocument):
-            screen.show(render.diagnostics([found.to_json() for found in ours.diagnostics]))
-        else:
-            screen.show(render.error(ours))
+        found = ours.diagnostics if isinstance(ours, InvalidDocument) else []
+        output.to_stderr().show(render.diagnostics(found) if found else render.error(in_one_line(ours)))
     return ours.exit_code
+
+
+def in_one_line(error: FlowctlError) -> str:
+    """``error[CODE]: what; what to do``."""
+    return f"error[{error.code}]: {' '.join(safe_text(error).split())}"
 
 
 def to_json(error: FlowctlError) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def _deployed(backend: Backend, reference: str) -> tuple[Workflow, str]:
 
 
 def _warn_deprecated(workflow: Workflow, message: str) -> None:
-    output.warn(f"{workflow.name}@{workflow.version} is deprecated" + (f": {message}" if message else ""))
+    output.warn(f"{workflow.name}@{workflow.version} is deprecated: {message}")
 
 
 def check_activities(workflow: Workflow, known: Collection[str], folders: Sequence[str]) -> None:

@@ -250,8 +250,8 @@ class _Reader:
             return ("YamlFeature", "merge keys ('<<') are not supported", "write the keys out, or use 'defaults'")
         if plain and (name[:1] in _NUMBER_STARTS or name in _WORDS) and not _is_text(name):
             return ("NotJson", f"the key {shown(name)} is not a text", f'write it in quotes: "{name[:40]}"')
-        if not _is_unicode(name):
-            return ("NotJson", "the key has a lone surrogate", None)
+        if not _is_unicode(name) or name.startswith(_REFUSED):
+            return ("NotJson", "the key is not a text that can be stored", None)
         if name in items:
             first = self.keys[(*pointer, name)][0]
             return ("DuplicateKey", f"the key {shown(name)} stands here twice", f"first on line {first}")
@@ -277,17 +277,19 @@ class _Reader:
         return text
 
     def refuse_features(self, event: Any, pointer: Pointer, place: Place) -> None:
-        feature = None
         if type(event).__name__ == "AliasEvent":
-            feature = ("aliases ('*name') are not supported", "write the value out, or use 'defaults' and 'activities'")
-        elif event.anchor is not None:
-            feature = ("anchors ('&name') are not supported", "a text that begins with '&' stands in quotes")
+            hint = "write the value out, or use 'defaults' and 'activities'"
+            self.mistake("YamlFeature", "aliases ('*name') are not supported", place, hint)
         elif event.tag is not None:
-            feature = ("tags ('!name') are not supported", "in a condition write 'not'; a text stands in quotes")
-        if feature is not None:
-            self.mistake("YamlFeature", feature[0], place, feature[1])
-            if event.anchor is None or event.tag is not None or type(event).__name__ == "AliasEvent":
-                self.broken.add(pointer)
+            hint = "in a condition write 'not'; a text stands in quotes"
+            self.mistake("YamlFeature", "tags ('!name') are not supported", place, hint)
+        elif event.anchor is not None:
+            hint = "write the value where it is needed, or use 'defaults' and 'activities'"
+            self.mistake("YamlFeature", "anchors ('&name') are not supported", place, hint)
+            return  # what it names is there all the same
+        else:
+            return
+        self.broken.add(pointer)
 
     def next(self) -> Any:
         """The next event; ``_Stop`` where the text is not YAML."""

@@ -256,6 +256,11 @@ class MemoryJournal:
                     released = msgspec.structs.replace(run, session=None, **tally._asdict())
                     self._store.runs[key] = _encode(released)
 
+    def kill(self) -> None:
+        """Be dead to all others, as if the process had been killed."""
+        if self._session is not None:
+            self._store.kill(self._session)
+
     @contextmanager
     def _writing(self) -> Iterator[MemoryStore]:
         """Alone in the store, having waited for it."""

@@ -64,10 +64,19 @@ def activity(item: Json) -> View:
         yield from (line("  ", escape(text.rstrip())) for text in item["doc"].strip().split("\n"))
     if item["parameters"]:
         yield EMPTY
-        yield Table((Column(), Column(), Column(flexible=True)), [Row(_parameter(p)) for p in item["parameters"]])
-    facts = {"isolation": item["isolation"], "plugin": item["plugin"], "origin": item["origin"], **_policy(item)}
+        yield Table(
+            (Column(), Column(), Column(flexible=True)), [Row(_parameter(p)) for p in item["parameters"]]
+        )
+    facts = {
+        "isolation": item["isolation"],
+        "plugin": item["plugin"],
+        "origin": item["origin"],
+        **_policy(item),
+    }
     yield EMPTY
-    rows = [Row((line(Span(name, "dim")), line(escape(str(value))))) for name, value in facts.items() if value]
+    rows = [
+        Row((line(Span(name, "dim")), line(escape(str(value))))) for name, value in facts.items() if value
+    ]
     yield Table((Column(), Column()), rows)
 
 
@@ -78,7 +87,9 @@ def _parameter(parameter: Json) -> Sequence[Line]:
 
 
 def _policy(item: Json) -> dict[str, str]:
-    policy = {name: inline(value) if isinstance(value, dict) else value for name, value in item["policy"].items()}
+    policy = {
+        name: inline(value) if isinstance(value, dict) else value for name, value in item["policy"].items()
+    }
     return {name.replace("_", " "): value for name, value in policy.items()}
 
 
@@ -94,10 +105,17 @@ def plugins(found: Iterable[Json], problems: Iterable[Json] = ()) -> View:
             line(Span(escape(plugin["origin"]), "dim")),
         )
         rows.append(Row(cells))
-    columns = (Column("plugin"), Column("version"), Column("brings", flexible=True), Column("origin", optional=True))
+    columns = (
+        Column("plugin"),
+        Column("version"),
+        Column("brings", flexible=True),
+        Column("origin", optional=True),
+    )
     yield Table(columns, rows, indent=0)
     for problem in problems:
         yield line(
-            Span("✗ ", "bad"), Span(escape(problem["plugin"]), "strong"), Span(f"  {escape(problem['origin'])}", "dim")
+            Span("✗ ", "bad"),
+            Span(escape(problem["plugin"]), "strong"),
+            Span(f"  {escape(problem['origin'])}", "dim"),
         )
         yield line("    ", Span(escape(problem["error"]), "bad"))

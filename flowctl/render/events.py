@@ -58,13 +58,20 @@ def _started(fact: Json) -> tuple[str, str]:
     if verb == "wait_for_signal":
         return "waiting", f"waits for {' or '.join(map(escape, fact['names']))}{until}"
     if "name" in fact:
-        return "running", f"{escape(fact['name'])} {inline(fact['input']) if fact.get('input') else ''}".rstrip()
+        return (
+            "running",
+            f"{escape(fact['name'])} {inline(fact['input']) if fact.get('input') else ''}".rstrip(),
+        )
     return "running", "begins" if fact["attempt"] <= 1 else "begins again"
 
 
 def _completed(fact: Json) -> tuple[str, str]:
     output = f"  {inline(fact['output'])}" if fact.get("output") is not None else ""
-    return ("compensated", f"undone{output}") if fact["path"].endswith(".undo") else ("completed", f"completed{output}")
+    return (
+        ("compensated", f"undone{output}")
+        if fact["path"].endswith(".undo")
+        else ("completed", f"completed{output}")
+    )
 
 
 def _failed(fact: Json) -> tuple[str, str]:
@@ -94,7 +101,10 @@ def _ended(fact: Json) -> tuple[str, str]:
 
 def _compensating(fact: Json) -> tuple[str, str]:
     error = fact["error"]
-    return "compensating", f"compensating, because of {escape(error['type'])}: {paragraphs(error['message'])[0]}"
+    return (
+        "compensating",
+        f"compensating, because of {escape(error['type'])}: {paragraphs(error['message'])[0]}",
+    )
 
 
 def _cancel_requested(fact: Json) -> tuple[str, str]:

@@ -44,7 +44,7 @@ def status(doc: Json, *, now: int | None = None, live: bool | None = None, db: s
     ``now`` is in milliseconds, the clock's by default. ``live`` says whether some process drives the run, None
     if nobody asked. ``db`` is what the user gave as ``--db``: the commands shown repeat it.
     """
-    now = _now() if now is None else now
+    now = now_in_milliseconds() if now is None else now
     yield from heading(doc, now)
     if doc["steps"]:
         yield EMPTY
@@ -54,7 +54,7 @@ def status(doc: Json, *, now: int | None = None, live: bool | None = None, db: s
 
 def outcome(doc: Json, *, now: int | None = None, live: bool | None = None, db: str | None = None) -> View:
     """What comes of it: what it waits for, what was undone, the error or the output, and how to go on."""
-    now = _now() if now is None else now
+    now = now_in_milliseconds() if now is None else now
     for section in (_waiting(doc, now), _saga(doc), _error(doc), _output(doc), going_on(doc, now, live, db)):
         lines = list(section)
         if lines:
@@ -64,7 +64,7 @@ def outcome(doc: Json, *, now: int | None = None, live: bool | None = None, db: 
 
 def run_list(docs: Iterable[Json], *, now: int | None = None) -> View:
     """Runs, one a line, from documents as ``list --json`` has them."""
-    now = _now() if now is None else now
+    now = now_in_milliseconds() if now is None else now
     rows = [Row(_run_cells(doc, now)) for doc in docs]
     if not rows:
         yield line(Span("no runs", "dim"))
@@ -173,7 +173,9 @@ def _owner(path: str, known: Mapping[str, Any]) -> str:
     return ""
 
 
-def _step_cells(step: Json, indent: str, label: str, until: Mapping[str, str | None], now: int) -> Sequence[Line]:
+def _step_cells(
+    step: Json, indent: str, label: str, until: Mapping[str, str | None], now: int
+) -> Sequence[Line]:
     quiet = step["status"] in ("skipped", "pending")
     output = inline(step["output"]) if step["output"] is not None else ""
     return (
@@ -378,5 +380,6 @@ _COMMANDS: Mapping[str, Callable[[Json, int], Iterable[Command]]] = {
 """The commands for each state, with a remark on each. In other states there is nothing to do."""
 
 
-def _now() -> int:
+def now_in_milliseconds() -> int:
+    """The present moment, which only displays ask for."""
     return time.time_ns() // 1_000_000

@@ -1,0 +1,122 @@
+"""A run while it goes on: what is known of it so far, and its progress as plain lines.
+
+A progress is told of every fact as it becomes durable, in the shape of ``history --jsonl`` with ``run`` added, and of
+the status document when the run ends or only waits. ``terminal`` has the other one, a picture that moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from flowctl.clock import parse_timestamp
+from flowctl.journal import Fact
+from flowctl.render.events import sentence
+from flowctl.render.layout import Line, Span, View, line
+from flowctl.render.run import heading, now_in_milliseconds, outcome
+from flowctl.render.signs import sign
+from flowctl.render.text import duration, escape
+from flowctl.status import Fold
+
+Json = Mapping[str, Any]
+
+
+class Progress(Protocol):
+    """Shows a run while it is driven. A context manager; leaving it gives the terminal back."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def observe(self, fact: Json) -> None:
+        """The next fact."""
+
+    def finish(self, doc: Json, *, live: bool | None = None) -> None:
+        """The run has ended or only waits: say how it stands. ``live`` as in ``status``."""
+
+
+class Followed:
+    """A run as its facts tell it: ``fold``, and ``waiting``, what is waited for by path, as in a status document."""
+
+    def __init__(self) -> None:
+        self.fold = Fold()
+        self.waiting: dict[str, dict[str, Any]] = {}
+
+    def add(self, fact: Json) -> None:
+        """The next fact."""
+        data = {
+            key: value for key, value in fact.items() if key not in ("seq", "at", "path", "kind", "attempt")
+        }
+        path = fact["path"]
+        self.fold.add(Fact(path, fact["kind"], parse_timestamp(fact["at"]), fact["attempt"], data=data))
+        until, names = fact.get("retry_at") or fact.get("until"), fact.get("names", [])
+        if fact["kind"] == "failed" and until:
+            self.waiting[path] = {"path": path, "kind": "retry", "names": [], "until": until}
+        elif fact["kind"] == "started" and fact.get("verb") in _WAITS:
+            self.waiting[path] = {"path": path, "kind": _WAITS[fact["verb"]], "names": names, "until": until}
+        elif fact["kind"] != "deadline":
+            self.waiting.pop(path, None)
+
+
+_WAITS = {"sleep": "timer", "wait_for_signal": "signal"}
+
+_TOLD = frozenset({"compensating", "cancel_requested", "recovered", "lost", "held"})
+"""Facts that are always worth a line."""
+
+_WORK = frozenset({"activity", "sleep", "wait_for_signal", "workflow", None})
+"""Verbs whose completion is worth a line: not that of blocks, which are made of such steps. None is a compensation's."""
+
+
+class PlainProgress:
+    """One line for each thing worth knowing, then how the run stands: for pipes, and for terminals that cannot move."""
+
+    def __init__(self, show: Callable[[View], None], db: str | None) -> None:
+        self._show = show
+        self._db = db
+        self._run = Followed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing is left behind."""
+
+    def observe(self, fact: Json) -> None:
+        """See ``Progress``."""
+        self._run.add(fact)
+        if self._worth_telling(fact):
+            self._show([self._line(fact)])
+
+    def finish(self, doc: Json, *, live: bool | None = None) -> None:
+        """See ``Progress``."""
+        now = now_in_milliseconds()
+        self._show(heading(doc, now))
+        self._show(outcome(doc, now=now, live=live, db=self._db))
+
+    def _worth_telling(self, fact: Json) -> bool:
+        kind, path = fact["kind"], fact["path"]
+        step = self._run.fold.step(path)
+        if step is None:
+            return kind in _TOLD
+        if kind == "failed":
+            return fact["error"]["step"] in (
+                path,
+                None,
+            )  # a block fails because of a step that was told already
+        if kind == "started":
+            return path in self._run.waiting
+        return kind in _TOLD or (kind == "completed" and step.kind in _WORK)
+
+    def _line(self, fact: Json) -> Line:
+        status, text = sentence(fact)
+        step = self._run.fold.step(fact["path"])
+        took = ""
+        if step is not None and fact["kind"] == "completed" and step.started_at is not None:
+            took = f"  ({duration(parse_timestamp(fact['at']) - step.started_at)})"
+        path = escape(fact["path"])
+        return line(sign(status), " ", Span(f"{path}  " if path else "", "name"), text, Span(took, "dim"))

@@ -1,0 +1,654 @@
+"""What every journal must keep: the contract of ``flowctl.journal``, as tests.
+
+For the author of a journal, who says how to open it, and gets the rest::
+
+    class TestMyJournal(JournalConformance):
+        @pytest.fixture
+        def store(self):
+            with MyStore() as store:  # a Store; closes what was opened of it
+                yield store
+
+What a test cannot see from inside (that what was accepted survives kill -9 and power loss) remains to be tested
+with real processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from flowctl.errors import (
+    InternalError,
+    NotFound,
+    RunClosed,
+    RunIdConflict,
+    RunNotFound,
+    StorageError,
+    VersionTaken,
+)
+from flowctl.journal import Change, Document, Entry, Fact, Fenced, Journal, Message, Run
+from flowctl.journal.verify import verify_chain
+from flowctl.path import ROOT, Path
+
+NOW = 1_767_225_600_000
+
+
+class Store(Protocol):
+    """One place where runs are kept, new and empty for each test."""
+
+    def open(self) -> Journal:
+        """Open it once more, as another process would."""
+
+    def kill(self, session: str) -> None:
+        """Let a session (``Run.session``) be dead in the eyes of the others, though its journal is still used."""
+
+    def busy(self) -> contextlib.AbstractContextManager[object]:
+        """Have somebody else write, for as long as this lasts."""
+
+
+def new_run(run_id: str = "order-1", **fields: Any) -> Run:
+    """A run as an engine creates it."""
+    run = Run(
+        id=run_id,
+        workflow_id=run_id.partition("~")[0],
+        workflow="order",
+        version=1,
+        digest="d" * 64,
+        input={"amount": 12.5, "name": "Zoë"},
+        created_at=NOW,
+        deadline=NOW + 1_000,
+    )
+    return msgspec.structs.replace(run, **fields)
+
+
+def completed(path: str, output: Any = None, **fields: Any) -> Entry:
+    """The completion of a step, with the start of the next riding on it."""
+    fact = Fact(Path(path), "completed", NOW, data={"output": output}, **fields)
+    return Entry(fact, [Fact(Path(f"{path}_next"), "started", NOW + 1, attempt=1)])
+
+
+def signal(run_id: str, name: str = "approve", dedup_id: str | None = None, data: Any = None) -> Message:
+    """A signal, as an engine delivers it."""
+    return Message(run_id, "signal", name, data, NOW, principal="ann", dedup_id=dedup_id)
+
+
+def claimed(journal: Journal, run_id: str = "order-1") -> Run:
+    """A run of this id, made if need be, that the journal's session has claimed."""
+    journal.create(new_run(run_id))
+    run = journal.claim(run_id)
+    assert run is not None, "nobody else has it"
+    return run
+
+
+def append(journal: Journal, run: Run, *paths: str) -> list[Entry]:
+    """Commit completions of these steps, in one commit."""
+    entries = [completed(path) for path in paths]
+    journal.commit([Change(run, entries)])
+    return entries
+
+
+@contextlib.contextmanager
+def refused(error: type[BaseException]) -> Iterator[None]:
+    """The body must raise exactly this."""
+    try:
+        yield
+    except error:
+        return
+    raise AssertionError(f"{error.__name__} was to be raised")
+
+
+def paths(journal: Journal, run_id: str = "order-1") -> list[str]:
+    """The paths of a run's entries, in order."""
+    return [entry.fact.path for entry in journal.entries(run_id)]
+
+
+class Accepting:
+    """``create`` and what readers see of it."""
+
+    def test_an_accepted_run_is_there_for_everybody(self, store: Store) -> None:
+        run, created = store.open().create(new_run())
+        assert created
+        assert store.open().run("order-1") == run
+
+    def test_a_run_comes_back_with_every_field(self, store: Store) -> None:
+        run = new_run(
+            status="waiting",
+            parent_id="p",
+            principal="ann",
+            trace_id="t",
+            started_at=1,
+            completed_at=2,
+            output=[1, None],
+            error={"type": "E"},
+            saga={"undone": ["a"]},
+            waiting_for=[{"kind": "timer"}],
+            blocked={"code": "MissingSecret"},
+            wake_at=3,
+            generation=4,
+        )
+        store.open().create(run)
+        kept = store.open().run("order-1")
+        assert kept is not None
+        assert kept == msgspec.structs.replace(run, key=kept.key, head=kept.head)
+
+    def test_a_new_run_has_no_entries_and_no_writer(self, store: Store) -> None:
+        run, _ = store.open().create(new_run(session="somebody", entries=3, size=4))
+        assert (run.session, run.entries, run.size) == (None, 0, 0)
+        assert store.open().entries("order-1") == []
+
+    def test_an_id_that_exists_returns_its_run_and_changes_nothing(self, store: Store) -> None:
+        journal = store.open()
+        first, _ = journal.create(new_run())
+        assert journal.create(new_run(input={"amount": 2})) == (first, False)
+        assert journal.run("order-1") == first
+
+    def test_keys_grow_in_the_order_of_creation(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        keys = [journal.create(new_run(f"r{i}"))[0].key for i, journal in enumerate((one, other, one))]
+        assert keys == sorted(set(keys))
+        assert keys[0] > 0
+
+    def test_what_was_accepted_does_not_change_with_the_callers_objects(self, store: Store) -> None:
+        journal, run = store.open(), new_run()
+        journal.create(run)
+        run.input["amount"] = 0
+        entry = completed("a", {"n": 1})
+        journal.commit([Change(claimed(journal), [entry])])
+        entry.fact.data["output"]["n"] = 2
+        kept = journal.run("order-1")
+        assert kept is not None
+        assert kept.input["amount"] == 12.5
+        assert journal.entries("order-1")[0].fact.data == {"output": {"n": 1}}
+
+    def test_an_unknown_run_is_not_there(self, store: Store) -> None:
+        journal = store.open()
+        assert journal.run("nobody") is None
+        assert journal.entries("nobody") == []
+        assert journal.inbox("nobody") == []
+        assert not journal.attended("nobody")
+
+
+class Committing:
+    """``commit`` and ``try_commit``."""
+
+    def test_an_entry_comes_back_with_its_riders(self, store: Store) -> None:
+        journal = store.open()
+        fact = Fact(
+            Path("a.b[2]"), "failed", NOW, attempt=2, generation=1, data={"error": {"é": [1.5, None]}}
+        )
+        riders = [Fact(Path("c"), "started", NOW + 1, attempt=1, data={"input": {}}), Fact(ROOT, "note", NOW)]
+        journal.commit([Change(claimed(journal), [Entry(fact, riders)])])
+        (entry,) = store.open().entries("order-1")
+        assert (entry.fact, entry.riders) == (fact, riders)
+
+    def test_a_commit_covers_all_its_runs(self, store: Store) -> None:
+        journal = store.open()
+        runs = [claimed(journal, f"r{i}") for i in range(3)]
+        journal.commit([Change(run, [completed("a"), completed("b")]) for run in runs])
+        assert [paths(store.open(), run.id) for run in runs] == [["a", "b"]] * 3
+
+    def test_a_commit_without_changes_is_one(self, store: Store) -> None:
+        store.open().commit([])
+
+    def test_an_entry_is_written_once(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        append(journal, run, "a")
+        with refused(InternalError):
+            append(journal, run, "a")
+        with refused(InternalError):
+            append(journal, run, "b", "b")
+        append(journal, run, "b")
+        assert paths(journal) == ["a", "b"]
+
+    def test_another_attempt_or_generation_is_another_entry(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        entries = [
+            completed("a", attempt=1),
+            completed("a", attempt=2),
+            completed("a", attempt=2, generation=1),
+        ]
+        journal.commit([Change(run, entries)])
+        assert [(e.fact.attempt, e.fact.generation) for e in journal.entries("order-1")] == [
+            (1, 0),
+            (2, 0),
+            (2, 1),
+        ]
+
+    def test_a_commit_that_is_refused_has_written_nothing(self, store: Store) -> None:
+        journal = store.open()
+        good, bad = claimed(journal, "good"), claimed(journal, "bad")
+        append(journal, bad, "a")
+        with refused(InternalError):
+            journal.commit([Change(good, [completed("a")]), Change(bad, [completed("a")])])
+        assert paths(journal, "good") == []
+        append(journal, good, "a")
+        assert verify_chain(journal, "good") is None
+
+    def test_a_commit_shows_in_the_callers_objects(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        entries = append(journal, run, "a", "b")
+        kept = journal.entries("order-1")
+        assert [(entry.seq, entry.hash) for entry in entries] == [(entry.seq, entry.hash) for entry in kept]
+        assert (run.entries, run.head) == (2, kept[-1].hash)
+        assert run.size > 0
+
+    def test_seq_grows_within_the_journal(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        mine, yours = claimed(one, "mine"), claimed(other, "yours")
+        entries = [*append(one, mine, "a"), *append(other, yours, "a", "b"), *append(one, mine, "b")]
+        seqs = [entry.seq for entry in entries]
+        assert seqs == sorted(set(seqs))
+        assert seqs[0] > 0
+
+    def test_entries_can_be_read_from_a_seq_on(self, store: Store) -> None:
+        journal = store.open()
+        run, other = claimed(journal), claimed(journal, "other")
+        first, second = append(journal, run, "a", "b")
+        append(journal, other, "a")
+        append(journal, run, "c")
+        assert [entry.fact.path for entry in journal.entries("order-1", first.seq)] == ["b", "c"]
+        assert [entry.fact.path for entry in journal.entries("order-1", second.seq)] == ["c"]
+
+    def test_a_state_is_kept_when_it_has_changed(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        run.status = "running"
+        journal.commit([Change(run, [completed("a")])])
+        assert _kept(journal).status == "created"
+        run.output = {"x": 1}
+        journal.commit([Change(run, [completed("b")], state_changed=True)])
+        assert _kept(store.open()) == run
+
+    def test_a_run_can_begin_with_its_first_commit(self, store: Store) -> None:
+        journal = store.open()
+        run = new_run(status="running")
+        journal.commit([Change(run, [completed("a")], create=True)])
+        assert run == _kept(store.open())
+        assert run.session is not None
+        append(journal, run, "b")
+        assert verify_chain(journal, "order-1") is None
+
+    def test_a_run_id_that_is_taken_refuses_the_whole_commit(self, store: Store) -> None:
+        journal = store.open()
+        parent = claimed(journal, "parent")
+        journal.create(new_run("child"))
+        with refused(RunIdConflict):
+            journal.commit(
+                [Change(parent, [completed("a")]), Change(new_run("child"), [completed("a")], create=True)]
+            )
+        assert paths(journal, "parent") == []
+
+    def test_a_run_that_was_not_claimed_is_not_written_to(self, store: Store) -> None:
+        journal = store.open()
+        run, _ = journal.create(new_run())
+        with refused(InternalError):
+            append(journal, run, "a")
+        assert paths(journal) == []
+
+    def test_try_commit_commits_what_commit_does(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        changes = [Change(run, [completed("a")])]
+        if not journal.try_commit(changes):  # as a journal across a network says every time
+            journal.commit(changes)
+        assert paths(store.open()) == ["a"]
+
+    def test_try_commit_does_nothing_while_somebody_else_writes(self, store: Store) -> None:
+        journal = store.open()
+        changes = [Change(claimed(journal), [completed("a")])]
+        with store.busy():
+            assert not journal.try_commit(changes)
+        assert paths(journal) == []
+        journal.commit(changes)
+        assert paths(journal) == ["a"]
+
+    def test_a_first_commit_does_not_wait_for_somebody_else_either(self, store: Store) -> None:
+        journal = store.open()
+        changes = [Change(new_run(), [completed("a")], create=True)]
+        with store.busy():
+            assert not journal.try_commit(changes)
+        journal.commit(changes)
+        assert paths(journal) == ["a"]
+
+
+class Claiming:
+    """Sessions: one writer per run, and what happens when it dies."""
+
+    def test_a_run_has_one_writer(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run = claimed(one)
+        assert other.claim("order-1") is None
+        with refused(InternalError):
+            append(other, run, "a")
+
+    def test_an_unknown_run_cannot_be_claimed(self, store: Store) -> None:
+        with refused(RunNotFound):
+            store.open().claim("nobody")
+
+    def test_a_claim_can_be_repeated(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        append(journal, run, "a")
+        assert journal.claim("order-1") == run
+
+    def test_a_released_run_can_be_claimed_by_another(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run = claimed(one)
+        append(one, run, "a")
+        one.commit([Change(run, [completed("b")], release=True)])
+        assert run.session is None
+        taken = other.claim("order-1")
+        assert taken is not None
+        assert (taken.entries, taken.size, taken.head) == (run.entries, run.size, run.head)
+        append(other, taken, "c")
+        assert verify_chain(other, "order-1") is None
+        with refused(InternalError):
+            append(one, run, "d")
+
+    def test_closing_gives_back_all_claims(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run = claimed(one)
+        append(one, run, "a")
+        one.close()
+        assert not other.attended("order-1")
+        taken = other.claim("order-1")
+        assert taken is not None
+        assert (taken.entries, taken.head) == (run.entries, run.head)
+
+    def test_a_dead_sessions_run_is_taken_over_with_all_its_entries(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run = claimed(one)
+        append(one, run, "a", "b")
+        _kill(store, run)
+        taken = other.claim("order-1")
+        assert taken is not None
+        assert (taken.entries, taken.size, taken.head) == (run.entries, run.size, run.head)
+        append(other, taken, "c")
+        assert paths(store.open()) == ["a", "b", "c"]
+        assert verify_chain(other, "order-1") is None
+
+    def test_a_dead_sessions_run_without_entries_is_taken_over(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        _kill(store, claimed(one))
+        taken = other.claim("order-1")
+        assert taken is not None
+        append(other, taken, "a")
+        assert verify_chain(other, "order-1") is None
+
+    def test_a_session_that_was_fenced_out_can_write_nothing_more(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run, unrelated = claimed(one), claimed(one, "unrelated")
+        _kill(store, run)
+        other.claim("order-1")
+        for lost in (run, unrelated):
+            with refused(Fenced):
+                append(one, lost, "late")
+            assert paths(other, lost.id) == []
+
+    def test_a_session_that_was_fenced_out_can_claim_nothing_more(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        _kill(store, claimed(one))
+        other.claim("order-1")
+        other.create(new_run("free"))
+        with refused(Fenced):
+            one.claim("free")
+
+    def test_a_session_that_was_fenced_out_gives_back_nothing_when_it_closes(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        _kill(store, claimed(one))
+        taken = other.claim("order-1")
+        one.close()
+        assert taken is not None
+        append(other, taken, "a")
+        assert _kept(other).session == taken.session
+
+    def test_every_run_of_a_dead_session_is_free(self, store: Store) -> None:
+        one, other, third = store.open(), store.open(), store.open()
+        run = claimed(one)
+        claimed(one, "second")
+        _kill(store, run)
+        assert other.claim("order-1") is not None
+        assert third.claim("second") is not None
+
+    def test_a_run_is_attended_as_long_as_its_writer_lives(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        one.create(new_run())
+        assert not other.attended("order-1")
+        run = claimed(one)
+        assert other.attended("order-1")
+        assert one.attended("order-1")
+        _kill(store, run)
+        assert not other.attended("order-1")
+
+    def test_a_change_of_the_history_breaks_the_chain(self, store: Store) -> None:
+        journal = store.open()
+        append(journal, claimed(journal), "a", "b")
+        assert verify_chain(journal, "order-1") is None
+        assert verify_chain(_Forged(journal), "order-1") is not None
+
+
+class Messages:
+    """``deliver`` and the inbox."""
+
+    def test_messages_come_in_the_order_of_acceptance(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        one.create(new_run())
+        accepted = [
+            journal.deliver(signal("order-1", name, data={"n": name}))
+            for journal, name in ((one, "a"), (other, "b"), (one, "c"))
+        ]
+        assert all(new for _, new in accepted)
+        inbox = store.open().inbox("order-1")
+        assert inbox == [message for message, _ in accepted]
+        assert [message.name for message in inbox] == ["a", "b", "c"]
+        assert one.inbox("order-1", inbox[1].seq) == inbox[2:]
+
+    def test_a_message_comes_back_with_every_field(self, store: Store) -> None:
+        journal = store.open()
+        journal.create(new_run())
+        sent = Message("order-1", "cancel", "cancel", {"reason": "no"}, NOW, principal="ann", dedup_id="x")
+        journal.deliver(sent)
+        (kept,) = journal.inbox("order-1")
+        assert kept == msgspec.structs.replace(sent, seq=kept.seq)
+        assert kept.seq > 0
+
+    def test_a_repeated_signal_is_accepted_once(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        one.create(new_run())
+        first, _ = one.deliver(signal("order-1", dedup_id="once", data=1))
+        assert other.deliver(signal("order-1", dedup_id="once", data=2)) == (first, False)
+        assert one.inbox("order-1") == [first]
+
+    def test_without_a_dedup_id_a_repeated_signal_is_two(self, store: Store) -> None:
+        journal = store.open()
+        journal.create(new_run())
+        journal.deliver(signal("order-1"))
+        journal.deliver(signal("order-1"))
+        assert len(journal.inbox("order-1")) == 2
+
+    def test_a_dedup_id_is_of_one_run(self, store: Store) -> None:
+        journal = store.open()
+        for run_id in ("order-1", "order-2"):
+            journal.create(new_run(run_id))
+            assert journal.deliver(signal(run_id, dedup_id="once"))[1]
+        assert len(journal.inbox("order-2")) == 1
+
+    def test_an_unknown_run_gets_no_message(self, store: Store) -> None:
+        with refused(RunNotFound):
+            store.open().deliver(signal("nobody"))
+
+    def test_an_ended_run_gets_no_message_but_knows_those_it_got(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        first, _ = journal.deliver(signal("order-1", dedup_id="once"))
+        run.status = "completed"
+        journal.commit([Change(run, [completed("a")], state_changed=True, release=True)])
+        with refused(RunClosed):
+            journal.deliver(signal("order-1"))
+        assert journal.deliver(signal("order-1", dedup_id="once")) == (first, False)
+
+    def test_changed_tells_of_others_and_not_of_ourselves(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run = claimed(one)
+        one.changed()
+        assert not one.changed()
+        append(one, run, "a")
+        assert not one.changed()
+        other.deliver(signal("order-1"))
+        assert one.changed()
+        assert not one.changed()
+
+
+class Finding:
+    """Runs, for readers."""
+
+    def test_runs_are_listed_newest_first_page_by_page(self, store: Store) -> None:
+        journal = store.open()
+        for i in range(5):
+            journal.create(new_run(f"r{i}"))
+        page = journal.list_runs(limit=2)
+        assert _ids(page) == ["r4", "r3"]
+        assert _ids(journal.list_runs(limit=2, before=page[-1].key)) == ["r2", "r1"]
+
+    def test_runs_are_listed_by_status_and_workflow(self, store: Store) -> None:
+        journal = store.open()
+        for run_id, workflow, status in (
+            ("a", "order", "failed"),
+            ("b", "trip", "failed"),
+            ("c", "order", "waiting"),
+            ("d", "order", "completed"),
+        ):
+            journal.create(new_run(run_id, workflow=workflow, status=status))
+        assert _ids(journal.list_runs(statuses=["failed", "waiting"])) == ["c", "b", "a"]
+        assert _ids(journal.list_runs(statuses=["failed"], workflow="order")) == ["a"]
+        assert _ids(journal.list_runs(workflow="trip")) == ["b"]
+
+    def test_runs_are_found_by_the_beginning_of_their_ids(self, store: Store) -> None:
+        journal = store.open()
+        for run_id in ("order-1", "order-2", "Order-3", "trip_1", "trip%"):
+            journal.create(new_run(run_id))
+        assert _ids(journal.runs_with_prefix("order-")) == ["order-2", "order-1"]
+        assert _ids(journal.runs_with_prefix("order-2")) == ["order-2"]
+        assert _ids(journal.runs_with_prefix("trip_")) == ["trip_1"]
+        assert _ids(journal.runs_with_prefix("", limit=2)) == ["trip%", "trip_1"]
+
+    def test_the_latest_of_a_chain_is_found_by_its_workflow_id(self, store: Store) -> None:
+        journal = store.open()
+        for run_id in ("order-1", "order-1~2", "order-2"):
+            journal.create(new_run(run_id))
+        latest = journal.latest_of("order-1")
+        assert latest is not None
+        assert latest.id == "order-1~2"
+        assert journal.latest_of("order") is None
+
+    def test_the_run_last_started_is_not_a_child(self, store: Store) -> None:
+        journal = store.open()
+        assert journal.last_started() is None
+        for run_id, parent in (("a", None), ("b", None), ("b/ship", "b")):
+            journal.create(new_run(run_id, parent_id=parent))
+        last = journal.last_started()
+        assert last is not None
+        assert last.id == "b"
+
+
+class Registry:
+    """Documents and definitions."""
+
+    def test_a_document_is_kept_as_it_was_first_put(self, store: Store) -> None:
+        journal = store.open()
+        first = Document("d1", "order", 1, b'{"name":"order"}', "name: order # é\n")
+        journal.put_document(first)
+        journal.put_document(msgspec.structs.replace(first, source="name: order\n"))
+        assert store.open().document("d1") == first
+        assert store.open().document("d2") is None
+
+    def test_a_document_is_found_by_every_text_it_was_put_with(self, store: Store) -> None:
+        journal = store.open()
+        document = Document("d1", "order", 1, b"{}", "one")
+        for text in ("one", "two"):
+            journal.put_document(msgspec.structs.replace(document, source=text))
+            assert store.open().document_of_source(text) == document
+        assert store.open().document_of_source("three") is None
+
+    def test_a_version_once_deployed_cannot_change(self, store: Store) -> None:
+        journal = store.open()
+        assert journal.deploy("order", 1, "d1", NOW)
+        assert not journal.deploy("order", 1, "d1", NOW + 1)
+        with refused(VersionTaken):
+            journal.deploy("order", 1, "d2", NOW)
+        assert [(d.digest, d.deployed_at) for d in store.open().definitions()] == [("d1", NOW)]
+
+    def test_definitions_come_by_name_newest_version_first(self, store: Store) -> None:
+        journal = store.open()
+        for name, version in (("trip", 1), ("order", 2), ("order", 10), ("order", 1)):
+            journal.deploy(name, version, "d", NOW)
+        assert [(d.name, d.version) for d in journal.definitions()] == [
+            ("order", 10),
+            ("order", 2),
+            ("order", 1),
+            ("trip", 1),
+        ]
+        assert [d.version for d in journal.definitions("trip")] == [1]
+
+    def test_a_version_is_deprecated_with_a_message(self, store: Store) -> None:
+        journal = store.open()
+        journal.deploy("order", 1, "d", NOW)
+        journal.deprecate("order", 1, "use 2")
+        assert [d.deprecated for d in store.open().definitions()] == ["use 2"]
+        with refused(NotFound):
+            journal.deprecate("order", 2, "use 3")
+
+
+class Closing:
+    """``close``."""
+
+    def test_a_closed_journal_writes_nothing_more(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        journal.close()
+        journal.close()
+        with refused(StorageError):
+            append(journal, run, "a")
+        with refused(StorageError):
+            journal.create(new_run("late"))
+        assert paths(store.open()) == []
+
+
+class JournalConformance(Accepting, Committing, Claiming, Messages, Finding, Registry, Closing):
+    """All of it. Subclass it with a fixture ``store``, a ``Store``."""
+
+
+class _Forged:
+    """A journal whose first entry says something else than what was written."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def entries(self, run_id: str, after: int = 0) -> list[Entry]:
+        first, *others = self._journal.entries(run_id, after)
+        first.fact.data["output"] = "forged"
+        return [first, *others]
+
+
+def _kill(store: Store, run: Run) -> None:
+    assert run.session is not None, "a claimed run has a writer"
+    store.kill(run.session)
+
+
+def _kept(journal: Journal, run_id: str = "order-1") -> Run:
+    run = journal.run(run_id)
+    assert run is not None, "it was accepted"
+    return run
+
+
+def _ids(runs: list[Run]) -> list[str]:
+    return [run.id for run in runs]
