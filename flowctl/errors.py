@@ -243,7 +243,7 @@ class Failure:
             "types": list(self.types),
             "message": self.message,
             "details": self.details,
-            "step": self.step,
+            "step": None if self.step is None else str(self.step),  # a Path is more than JSON takes
             "attempt": self.attempt,
             "cause": self.cause.to_json() if self.cause else None,
         }

@@ -21,6 +21,7 @@ from typing import Any
 
 from flowctl.clock import parse_duration
 from flowctl.errors import UsageError
+from flowctl.expressions.hints import did_you_mean
 from flowctl.model import NO_POLICY, Policy
 from flowctl.retry import ONCE, RetryPolicy
 
@@ -110,16 +111,9 @@ def _convert(
     converted = {}
     for key, value in table.items():
         if key not in keys:
-            raise UsageError(f"{file} has an unknown key {where}{key}", hint=_known(key, keys))
+            raise UsageError(f"{file} has an unknown key {where}{key}", hint=did_you_mean(key, keys))
         converted[key] = keys[key](value, file, where + key)
     return converted
-
-
-def _known(key: str, keys: Collection[str]) -> str:
-    import difflib
-
-    nearest = difflib.get_close_matches(key, keys, 1)
-    return f"did you mean {nearest[0]}?" if nearest else f"it may have {', '.join(keys)}"
 
 
 def _wrong(file: str, key: str, expected: str) -> UsageError:

@@ -1,16 +1,16 @@
 """What a run looks like from outside: its status document and its history, folded from the row and the facts.
 
-Nothing about steps is stored twice: the journal has facts, and this module adds them up whenever somebody looks
-(docs/cli.md has the shapes). Pure: no clock, no journal, no display.
+Nothing about steps is stored twice: the journal has facts, and this module adds them up whenever somebody
+looks (docs/cli.md has the shapes). Pure: no clock, no journal, no display.
 
 The rules:
 
-1. ``_FOLDS`` says what each kind of fact does to the step it happened to. A kind without an entry there (``read``,
-   ``winner``, …) only tells that the step was reached.
+1. ``_FOLDS`` says what each kind of fact does to the step it happened to. A kind without an entry there
+   (``read``, ``winner``, …) only tells that the step was reached.
 2. A compensation, the path ``X.undo``, is folded like a step and shown as a part of ``X``. Steps *inside* a
    compensation (``X.undo.y``) are steps.
-3. A run that starts to compensate, or ends, leaves nothing in progress: what has not ended by then was interrupted.
-   And on what was undone the recorded saga has the last word.
+3. A run that starts to compensate, or ends, leaves nothing in progress: what has not ended by then was
+   interrupted. And on what was undone the recorded saga has the last word.
 4. What ``secret: true`` covers shows no data: the step, everything beneath it, and its compensation.
    References to secrets are shown as the author wrote them.
 
@@ -38,7 +38,7 @@ _WAITS = frozenset({"sleep", "wait_for_signal"})
 """Verbs that hold nothing while they go on."""
 
 _LEAVES = _WAITS | {"activity", "workflow"}
-"""Verbs that, once begun, end by themselves. Any other is made of steps, and ends well where a ``return`` leaves it."""
+"""Verbs that end by themselves. Any other is made of steps, and completes when one of them returns."""
 
 _UNDO = ".undo"
 _UNDOING = {
@@ -46,7 +46,7 @@ _UNDOING = {
     _S.FAILED: _S.COMPENSATION_FAILED,
     _S.CANCELLED: _S.COMPENSATION_FAILED,
 }
-"""The state of a compensation, and so of the step it undoes, by how its own work ended. Before that: compensating."""
+"""The state of a compensation by how its own work ended; before that it is compensating."""
 
 _NO_SAGA: Mapping[str, Sequence[str]] = {
     "undone": (),
@@ -62,7 +62,7 @@ _TIMES = ("until", "retry_at")
 def status_document(
     run: Run, entries: Iterable[Entry], *, first: int | None = None, count: int = 200
 ) -> dict[str, Any]:
-    """The status document of a run. ``steps`` are the last ``count``, or ``count`` from number ``first`` (from 1) on."""
+    """The document. ``steps`` are the last ``count``, or ``count`` from number ``first`` (from 1) on."""
     fold = Fold.of(entries)
     steps = fold.page(first=first, count=count)
     return _document(run, fold) | {"input": _plain(run.input), "output": _plain(run.output), "steps": steps}
@@ -71,7 +71,8 @@ def status_document(
 def summary(run: Run, entries: Iterable[Entry] | None = None) -> dict[str, Any]:
     """The status document without ``input output steps``.
 
-    Without ``entries``, only the row is looked at: ``step_counts`` is null, and ``current_steps`` is what the run waits for.
+    Without ``entries``, only the row is looked at: ``step_counts`` is null, and ``current_steps`` is what
+    the run waits for.
     """
     document = _document(run, Fold.of(entries or ()))
     del document["input"], document["output"], document["steps"]
@@ -82,10 +83,11 @@ def summary(run: Run, entries: Iterable[Entry] | None = None) -> dict[str, Any]:
 
 
 def history_lines(run: Run, entries: Iterable[Entry]) -> Iterator[dict[str, Any]]:
-    """One line a fact, in order: ``{seq, at, path, kind, attempt, …}`` and the fact's data; first that it was created.
+    """One line a fact, in order: ``{seq, at, path, kind, attempt, …}`` and the fact's data; first that it
+    was created.
 
-    ``seq`` is the entry's number in the journal: it grows, facts that were recorded in one entry share it, and
-    ``created`` has 0. ``path`` is empty for what happened to the run as a whole.
+    ``seq`` is the entry's number in the journal: it grows, facts that were recorded in one entry share it,
+    and ``created`` has 0. ``path`` is empty for what happened to the run as a whole.
     """
     yield {
         "seq": 0,
@@ -107,7 +109,7 @@ def history_lines(run: Run, entries: Iterable[Entry]) -> Iterator[dict[str, Any]
 
 
 def fact_line(run: Run, fact: Fact, seq: int, secret: SecretPaths | None = None) -> dict[str, Any]:
-    """One line of the history. ``secret`` remembers from line to line which steps are; see ``SecretPaths``."""
+    """One line of the history. ``secret`` remembers which steps are, from line to line."""
     secret = secret if secret is not None else SecretPaths()
     secret.note(fact)
     data = {key: _plain(value) for key, value in fact.data.items()}
@@ -125,7 +127,7 @@ def fact_line(run: Run, fact: Fact, seq: int, secret: SecretPaths | None = None)
 
 
 class SecretPaths:
-    """The steps whose data nobody shall see. A step says so in its first fact; later ones do not repeat it."""
+    """The steps whose data nobody shall see, as far as their facts have said so: the first of a step does."""
 
     def __init__(self) -> None:
         self._paths: set[str] = set()
@@ -144,7 +146,8 @@ class SecretPaths:
 class Step:
     """A step instance, or a compensation, as far as its facts are known. Times in milliseconds.
 
-    ``attempt`` is 0 before the first. ``error`` is that of the last attempt that failed, until the step completes.
+    ``attempt`` is 0 before the first. ``error`` is that of the last attempt that failed, until the step
+    completes.
     """
 
     path: str
@@ -181,8 +184,8 @@ class Step:
 class Fold:
     """What the facts of a run add up to. ``add`` them in order.
 
-    ``steps`` are the instances that were reached, in order; ``entries`` how many entries were seen; ``error`` why the run
-    compensates, until its row says it.
+    ``steps`` are the instances that were reached, in order; ``entries`` how many entries were seen;
+    ``error`` why the run compensates, until its row says it.
     """
 
     def __init__(self) -> None:
@@ -217,7 +220,7 @@ class Fold:
             fold(step, fact)
 
     def _reach(self, path: str) -> Step:
-        """A path seen for the first time. A compensation belongs to its step, and is begun by whatever happens in it."""
+        """A path seen for the first time. Whatever happens inside of a compensation has begun it."""
         step = self._known[path] = Step(path)
         if path.endswith(_UNDO):
             step.state = _S.RUNNING
@@ -246,7 +249,7 @@ class Fold:
                 step.end(_S.CANCELLED if step.kind in _LEAVES else blocks, at)
 
     def _settle_undoing(self, fact: Fact) -> None:
-        saga = fact.data["saga"] or _NO_SAGA
+        saga = fact.data["saga"]
         for listed, state in (("undone", _S.COMPLETED), ("failed", _S.FAILED)):
             for path in saga[listed]:
                 undo = self._known.get(path + _UNDO)
@@ -258,7 +261,7 @@ class Fold:
         return self._known.get(path)
 
     def page(self, *, first: int | None = None, count: int) -> list[dict[str, Any]]:
-        """Steps as in the status document: the last ``count``, or ``count`` from number ``first`` (from 1) on."""
+        """A page of ``steps``, as the status document has it."""
         start = max(0, len(self.steps) - count) if first is None else max(0, first - 1)
         chosen = self.steps[start : start + max(0, count)]
         return [_step_json(step, hidden=self.secret.covers(step.path)) for step in chosen]
@@ -314,7 +317,7 @@ def _condition(step: Step, fact: Fact) -> None:
 
 
 def _timed_out(step: Step, fact: Fact) -> None:
-    """A wait that is over goes on with null, unless ``failed`` follows. Anything else is cancelled first, and ends then."""
+    """A wait that is over goes on with null unless ``failed`` follows; anything else ends by its own fact."""
     if step.kind == "wait_for_signal":
         step.end(_S.COMPLETED, fact.at)
 
@@ -426,7 +429,7 @@ def _plain(value: Any) -> Any:
 
 
 def _with_references(arguments: Any, references: Mapping[str, Sequence[str]] | None) -> Any:
-    """The arguments with each reference to a secret in its place. ``references`` maps JSON pointers to parts of text."""
+    """The arguments with references to secrets in place; by JSON pointer, as parts of a text."""
     if not references:
         return arguments
     arguments = copy.deepcopy(arguments)  # it is the journal's
@@ -444,7 +447,7 @@ def _key(container: Any, token: str) -> str | int:
 
 
 def _above(path: str) -> Iterator[str]:
-    """The paths of what a step is a part of, from the inside: of ``each[2].pack`` it is ``each[2]``, then ``each``."""
+    """The paths of what a step is inside of: of ``each[2].pack``, ``each[2]``, then ``each``."""
     while (end := max(path.rfind("."), path.rfind("["))) > 0:
         path = path[:end]
         yield path

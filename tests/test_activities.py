@@ -645,6 +645,17 @@ def test_an_attempt_without_an_answer_times_out_once(function: Callable[..., Any
     assert len(stage.outcomes) == 1
 
 
+def test_the_loop_does_not_wait_for_a_coroutine_that_never_heeds() -> None:
+    async def function() -> None:
+        while True:
+            try:
+                await asyncio.sleep(600)
+            except asyncio.CancelledError:
+                continue
+
+    assert failure(play(function, timeout=20)).type == "Timeout"
+
+
 def test_a_result_after_the_timeout_is_ignored() -> None:
     async def function() -> str:
         try:

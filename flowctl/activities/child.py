@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from flowctl.activities.attempt import Attempt
 from flowctl.activities.binding import result_bytes
 from flowctl.activities.context import ActivityContext
 from flowctl.activities.definition import Activity, declared
@@ -104,11 +105,11 @@ class _Host:
             send(self._write, message)
 
     def _call(self, activity: Activity, task: Task) -> Any:
-        binding = activity.binding
-        arguments = binding.bind(task.attempt.args)
+        attempt, binding = Attempt(**task.attempt), activity.binding
+        arguments = binding.bind(attempt.args)
         if binding.context is not None:
             arguments[binding.context] = ActivityContext.of(
-                task.attempt, NOTHING, lambda details: self.say(Beat(details)), lambda: self._told
+                attempt, NOTHING, lambda details: self.say(Beat(details)), lambda: self._told
             )
         try:
             self._calling = True

@@ -138,14 +138,14 @@ class _Call(abc.ABC):
     def beat(self, details: Any) -> None:
         """The activity is alive. From any thread; two assignments need no lock."""
         self.details = details
-        self.beat_at = time.monotonic()
+        self.beat_at = self.owner.loop.time()
 
     def started(self) -> None:
         """The activity is called now: watch the time."""
         loop, attempt = self.owner.loop, self.attempt
         self.timers.append(loop.call_later(attempt.timeout / 1000, self._timed_out))
         if attempt.heartbeat_timeout is not None:
-            self.beat_at = time.monotonic()
+            self.beat_at = self.owner.loop.time()
             self.timers.append(loop.call_later(attempt.heartbeat_timeout / 1000, self._listen))
 
     def finish(self, outcome: Outcome) -> None:
@@ -194,7 +194,7 @@ class _Call(abc.ABC):
     def _listen(self) -> None:
         limit = self.attempt.heartbeat_timeout
         assert limit is not None
-        left = self.beat_at + limit / 1000 - time.monotonic()
+        left = self.beat_at + limit / 1000 - self.owner.loop.time()
         if left > 0:
             self.timers[1] = self.owner.loop.call_later(left, self._listen)
         else:
@@ -226,6 +226,8 @@ class _Coroutine(_Call):
         outcome = self.failed(failure, uncertain=True)
         self.told = True
         self.task.cancel()
+        # asyncio.run waits for all tasks it knows of, and this one may never end
+        asyncio.tasks._unregister_task(self.task)
         self.finish(outcome)
 
     async def _run(self) -> None:

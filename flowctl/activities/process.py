@@ -117,7 +117,10 @@ class Child:
     def ask(self, call: Call) -> Answer | Raised | Died:
         """Have it carry out an attempt, and wait for what comes of it."""
         self.attempts += 1
-        attempt = dataclasses.replace(call.attempt, args=call.arguments, secrets={})
+        attempt = {
+            field.name: getattr(call.attempt, field.name) for field in dataclasses.fields(call.attempt)
+        }
+        attempt |= {"args": call.arguments, "secrets": {}}
         level = logging.getLogger().getEffectiveLevel()
         try:
             send(self._write, Task(self._source, attempt, call.activity.memory, level))

@@ -67,7 +67,12 @@ class Threads:
 
     def _dispatch(self) -> None:
         while self._queue and len(self._busy) < self._limit:
-            inbox = self._idle.pop() if self._idle else self._spawn()
+            try:
+                inbox = self._idle.pop() if self._idle else self._spawn()
+            except RuntimeError:  # the system gives no more threads
+                if self._busy:
+                    return  # one of ours comes back
+                raise
             job = self._queue.popleft()
             self._busy[job] = inbox
             job.started()

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from flowctl.activities.attempt import Attempt
 from flowctl.activities.modules import Source
 from flowctl.values import MAX_BYTES
 
@@ -25,11 +24,11 @@ _LENGTH = struct.Struct(">I")
 
 
 class Task(msgspec.Struct, tag=True):
-    """Carry out ``attempt``, whose arguments have their secrets in them. ``memory`` bounds the address space,
-    in bytes."""
+    """Carry out ``attempt`` (the fields of ``Attempt``), whose arguments have their secrets in them.
+    ``memory`` bounds the address space, in bytes."""
 
     source: Source
-    attempt: Attempt
+    attempt: dict[str, Any]
     memory: int | None
     log_level: int
 

@@ -10,7 +10,7 @@ from flowctl.errors import AmbiguousRun, NotFound, RunNotFound
 from flowctl.journal import Definition, Journal, Run
 from flowctl.model import NO_POLICY, Policy, Workflow
 from flowctl.plugins import Plugins
-from flowctl.status import fact_line, history_lines, status_document, summary
+from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
 
 LAST = "@last"
 
@@ -93,7 +93,7 @@ class LocalBackend:
     ) -> list[dict[str, Any]]:
         """See ``Backend``."""
         runs = self._journal.list_runs(statuses=statuses, workflow=workflow, limit=limit)
-        return [summary(run) for run in runs]
+        return [summary(run, self._journal.entries(run.id)) for run in runs]
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""
@@ -201,10 +201,12 @@ def _choose(definitions: Sequence[Definition], name: str, version: int | None) -
 def _tell(observe: Observer) -> Any:
     """Pass each fact of a commit on, as history shows it."""
 
+    secret = SecretPaths()
+
     def commit(change: Any) -> None:
         for entry in change.entries:
             for fact in entry.facts():
-                line: Mapping[str, Any] = fact_line(change.run, fact, entry.seq)
+                line: Mapping[str, Any] = fact_line(change.run, fact, entry.seq, secret)
                 observe({"run": change.run.id, "status": change.run.status, **line})
 
     return commit

@@ -57,20 +57,15 @@ class CommandLine(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            raise UsageError(f"there is no command {name!r}", hint=_nearest(name))
+            from flowctl.expressions.hints import did_you_mean
+
+            raise UsageError(f"there is no command {name!r}", hint=did_you_mean(name, COMMANDS, "there are"))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, commands in SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
-
-
-def _nearest(name: str) -> str:
-    import difflib
-
-    nearest = difflib.get_close_matches(name, COMMANDS, 1)
-    return f"did you mean {nearest[0]!r}?" if nearest else "`flowctl --help` lists them"
 
 
 def _version(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:

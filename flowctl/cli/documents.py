@@ -80,7 +80,7 @@ def _show(found: Sequence[Diagnostic | _Unreadable], files: Sequence[str]) -> No
     from flowctl import render
 
     if found:
-        output.to_stderr().show(render.diagnostics(found))
+        output.complain(render.diagnostics(found))
     faulty = {item.file for item in found}
     for file in files:
         if file not in faulty:
@@ -123,8 +123,10 @@ def _load_all(files: Sequence[str]) -> list[Loaded]:
             mistakes += error.diagnostics
     if mistakes:
         raise InvalidDocument("nothing was deployed", mistakes)
-    for warning in (found for one in loaded for found in one.warnings):
-        output.say(warning.render())
+    if warnings := [found for one in loaded for found in one.warnings]:
+        from flowctl import render
+
+        output.complain(render.diagnostics(warnings))
     return loaded
 
 
@@ -183,6 +185,6 @@ def deprecate(invocation: Invocation, reference: str, message: str) -> None:
 @click.pass_obj
 def schema(invocation: Invocation) -> None:
     """Print the JSON Schema of documents, for editors."""
-    from flowctl.document import published_schema
+    from flowctl.document.schema import schema as published
 
-    output.write_json(published_schema())
+    output.write_json(published())

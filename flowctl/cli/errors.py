@@ -29,7 +29,7 @@ def show(error: BaseException, *, as_json: bool) -> int:
         from flowctl import render
 
         found = ours.diagnostics if isinstance(ours, InvalidDocument) else []
-        output.to_stderr().show(render.diagnostics(found) if found else render.error(in_one_line(ours)))
+        output.complain(render.diagnostics(found) if found else render.error(in_one_line(ours)))
     return ours.exit_code
 
 

@@ -98,18 +98,23 @@ def _types(declared: Any) -> tuple[str, ...]:
 
 
 def _converted(text: str, types: Sequence[str], what: str) -> Any:
-    from flowctl.document import scalar
-
     if "string" in types:
         return text
     structured = not _STRUCTURED.isdisjoint(types) and text.lstrip()[:1] in ("[", "{")
-    value = values.decode(text, what) if structured else scalar(text)
-    values.check(value, what)
+    value = values.decode(text, what) if structured else _scalar(text, what)
     if types and type(value) not in [kind for name in types for kind in _KINDS[name]]:
-        raise InvalidInput(
-            f"{what}: {_shown(text)} is not of type {' or '.join(types)}", hint=_EXAMPLES.get(types[0])
-        )
+        expected = " or ".join(types)
+        raise InvalidInput(f"{what}: {_shown(text)} is not of type {expected}", hint=_EXAMPLES.get(types[0]))
     return value
+
+
+def _scalar(text: str, what: str) -> Any:
+    from flowctl.document import scalar
+
+    try:
+        return scalar(text)
+    except ValueError as error:
+        raise InvalidInput(f"{what}: {error}") from None
 
 
 _EXAMPLES = {

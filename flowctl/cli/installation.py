@@ -36,10 +36,9 @@ def activities(invocation: Invocation, name: str | None) -> None:
 
 
 def _unknown(name: str, known: Mapping[str, Any]) -> UnknownActivity:
-    import difflib
+    from flowctl.expressions.hints import did_you_mean
 
-    nearest = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {nearest[0]}?" if nearest else "`flowctl activities` lists what there is"
+    hint = did_you_mean(name, known, "there are")
     return UnknownActivity(f"no plugin registers {name}", hint=hint, details={"activities": [name]})
 
 

@@ -74,13 +74,6 @@ def to_stdout() -> Output:
     return Output(sys.stdout)
 
 
-def to_stderr() -> Output:
-    """Where diagnostics go."""
-    from flowctl.render import Output
-
-    return Output(sys.stderr)
-
-
 def show(view: View) -> None:
     """A view, on standard output."""
     to_stdout().show(view)
@@ -103,6 +96,13 @@ def write_json(document: Any, *, compact: bool = False) -> None:
 def say(text: str) -> None:
     """A remark, on standard error."""
     sys.stderr.write(f"{text}\n")
+
+
+def complain(view: View) -> None:
+    """A view of what is wrong, on standard error."""
+    from flowctl.render import Output
+
+    Output(sys.stderr).show(view)
 
 
 def warn(text: str) -> None:

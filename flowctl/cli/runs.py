@@ -35,14 +35,13 @@ def run(
     wait: int,
     principal: str | None,
 ) -> int:
-    r"""Start a run and drive it until it ends or only waits.
+    """Start a run and drive it until it ends or only waits.
 
     What ends in .yaml, .yml or .json or has a folder in it is a file; anything else is the name of a deployed
     workflow.
 
-    \b
-    Exit codes: 0 completed · 1 failed, compensated, cancelled or terminated · 2 bad document or input ·
-    3 live: waiting, paused or blocked · 5 the id is taken · 6 compensation failed · 130 interrupted
+    Exit codes: 0 completed; 1 failed, compensated, cancelled or terminated; 2 bad document or input; 3 live:
+    it waits, is paused or blocked; 5 the id is taken; 6 compensation failed; 130 interrupted.
     """
     from flowctl.cli.starting import request
 
@@ -195,10 +194,9 @@ def _drive(invocation: Invocation, backend: Backend, run_id: str, wait: int) -> 
     try:
         document = _driven(invocation, backend, run_id, wait)
     except KeyboardInterrupt:
-        db = f" --db {invocation.db}" if invocation.db else ""
         raise Interrupted(
             f"run {run_id} was interrupted; nothing durable is lost",
-            hint=f"`flowctl resume {run_id}{db}` goes on",
+            hint=f"`{_resume_command(invocation, run_id)}` goes on",
             details={"id": run_id},
         ) from None
     return EXIT_CODES[RunStatus(document["status"])]
@@ -211,16 +209,14 @@ def _driven(invocation: Invocation, backend: Backend, run_id: str, wait: int) ->
         return document
     with output.to_stdout().progress(db=invocation.db) as progress:
         document = backend.drive(run_id, wait=wait, observe=progress.observe)
-        progress.finish(document)
+        progress.finish(document, live=backend.is_live(run_id))
     return document
 
 
 def _accepted(
     invocation: Invocation, backend: Backend, answer: dict[str, Any], what: str = "nothing to do"
 ) -> int:
-    """Something was recorded about a run: say so, and how to go on if nobody is there to act on it. Returns
-    0.
-    """
+    """Something was recorded: say so, and how to go on if nobody is there to act on it. Returns 0."""
     if invocation.json:
         output.write_json({"id": answer["id"], "status": answer["status"]})
         return 0
@@ -228,6 +224,11 @@ def _accepted(
 
     output.write(escape(f"{answer['id']}: {what}"))
     if not RunStatus(answer["status"]).ended and not backend.is_live(answer["id"]):
-        db = f" --db {invocation.db}" if invocation.db else ""
-        output.write(f"nobody is driving it; `flowctl resume {answer['id']}{db}` goes on")
+        output.write(f"nobody is driving it; `{_resume_command(invocation, answer['id'])}` goes on")
     return 0
+
+
+def _resume_command(invocation: Invocation, run_id: str) -> str:
+    import shlex
+
+    return shlex.join(["flowctl", "resume", run_id, *(["--db", invocation.db] if invocation.db else [])])

@@ -74,8 +74,10 @@ def _file(backend: Backend, name: str) -> tuple[Workflow, str]:
     if workflow is None:
         loaded = document.load(source, name)
         workflow = loaded.workflow
-        for found in loaded.warnings:
-            output.say(found.render())
+        if loaded.warnings:
+            from flowctl import render
+
+            output.complain(render.diagnostics(loaded.warnings))
     if workflow.deprecated is not None:
         _warn_deprecated(workflow, workflow.deprecated)
     return workflow, source
@@ -105,7 +107,7 @@ def check_activities(workflow: Workflow, known: Collection[str], folders: Sequen
 
 
 def _with_nearest(name: str, known: Collection[str]) -> str:
-    import difflib
+    from flowctl.expressions.hints import nearest
 
-    nearest = difflib.get_close_matches(name, known, 1)
-    return f"{name} (did you mean {nearest[0]}?)" if nearest else name
+    close = nearest(name, known)
+    return f"{name} (did you mean {close}?)" if close else name

@@ -125,7 +125,13 @@ class Report:
 
     def at(self, severity: Severity, code: str, message: str, place: Place, hint: str | None = None) -> None:
         """A diagnostic at a place."""
-        self._found.append(diagnostic(self._tree.file, self._tree.lines, severity, code, message, place, hint))
+        self._found.append(
+            diagnostic(self._tree.file, self._tree.lines, severity, code, message, place, hint)
+        )
+
+    def line(self, pointer: Pointer) -> int:
+        """The line on which the value of ``pointer`` begins."""
+        return self._tree.place(pointer)[0]
 
     @property
     def errors(self) -> list[Diagnostic]:

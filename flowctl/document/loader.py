@@ -34,7 +34,9 @@ MAX_NODES = 100_000
 """Keys, values, lists and mappings in a document."""
 
 _LINE_BREAK = re.compile(r"\r\n?|\n")
-_FOREIGN = re.compile("[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+_FOREIGN = re.compile(
+    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+)
 """What may not stand in a document as it is. U+0085, U+2028 and U+2029 are line breaks to PyYAML and text to YAML 1.2
 and JSON: written as escapes they mean the same everywhere."""
 
@@ -55,7 +57,9 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
 _REFUSED = "\0"
 """Begins the names of refused keys in pointers: no document contains it. Such keys are not part of the data."""
 
-_SURROGATE_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_SURROGATE_PAIR = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+)
 
 
 def read_tree(source: bytes | str, file: str) -> tuple[Tree, list[Diagnostic]]:
@@ -81,7 +85,9 @@ def _decoded(source: bytes | str, file: str) -> str:
     try:
         data = source.encode() if isinstance(source, str) else source
         if len(data) > MAX_BYTES:
-            raise invalid(file, [_flat(file, "TooLarge", f"the document is over the limit of {MAX_BYTES:,} bytes")])
+            raise invalid(
+                file, [_flat(file, "TooLarge", f"the document is over the limit of {MAX_BYTES:,} bytes")]
+            )
         text = source if isinstance(source, str) else data.decode()
     except UnicodeEncodeError:
         raise invalid(file, [_flat(file, "BadEncoding", "the text has a lone surrogate")]) from None
@@ -117,7 +123,13 @@ def _foreign(text: str, file: str, index: int) -> Diagnostic:
     hint = f'in double quotes, write it as "\\u{code:04x}"'
     lines = _LINE_BREAK.split(text)
     return diagnostic(
-        file, lines, "error", "BadEncoding", f"the character U+{code:04X} cannot stand in a document", place, hint
+        file,
+        lines,
+        "error",
+        "BadEncoding",
+        f"the character U+{code:04X} cannot stand in a document",
+        place,
+        hint,
     )
 
 
@@ -179,13 +191,17 @@ class _Reader:
         self.next()  # the start of the stream
         event = self.next()
         if type(event) is events.StreamEndEvent:
-            self.mistake("YamlSyntax", "the document is empty", START, "it begins with 'dsl: 1' and 'name: …'")
+            self.mistake(
+                "YamlSyntax", "the document is empty", START, "it begins with 'dsl: 1' and 'name: …'"
+            )
             raise _Stop
         data = self.node(self.next(), (), 0)
         self.next()  # the end of the document
         event = self.next()
         if type(event) is not events.StreamEndEvent:
-            self.mistake("YamlFeature", "a second document in the same file", _start(event), "one file, one document")
+            self.mistake(
+                "YamlFeature", "a second document in the same file", _start(event), "one file, one document"
+            )
         return data
 
     def node(self, event: Event, pointer: Pointer, depth: int) -> Any:
@@ -204,7 +220,11 @@ class _Reader:
         if depth >= MAX_DEPTH:
             self.mistake("TooLarge", f"lists and mappings nest more than {MAX_DEPTH} deep", place)
             raise _Stop
-        return self.mapping(pointer, depth + 1) if kind == "MappingStartEvent" else self.sequence(pointer, depth + 1)
+        return (
+            self.mapping(pointer, depth + 1)
+            if kind == "MappingStartEvent"
+            else self.sequence(pointer, depth + 1)
+        )
 
     def sequence(self, pointer: Pointer, depth: int) -> list[Any]:
         items: list[Any] = []
@@ -241,13 +261,19 @@ class _Reader:
             self.broken.add(pointer)  # what would have been merged in is missing now
         return f"{_REFUSED}{self.nodes}"
 
-    def key_problem(self, event: Any, pointer: Pointer, items: dict[str, Any]) -> tuple[str, str, str | None] | None:
+    def key_problem(
+        self, event: Any, pointer: Pointer, items: dict[str, Any]
+    ) -> tuple[str, str, str | None] | None:
         name: str = event.value
         plain = event.implicit[0]
         if event.anchor is not None or event.tag is not None:
             return ("YamlFeature", "a key with an anchor or a tag", None)
         if plain and name == "<<":
-            return ("YamlFeature", "merge keys ('<<') are not supported", "write the keys out, or use 'defaults'")
+            return (
+                "YamlFeature",
+                "merge keys ('<<') are not supported",
+                "write the keys out, or use 'defaults'",
+            )
         if plain and (name[:1] in _NUMBER_STARTS or name in _WORDS) and not _is_text(name):
             return ("NotJson", f"the key {shown(name)} is not a text", f'write it in quotes: "{name[:40]}"')
         if not _is_unicode(name) or name.startswith(_REFUSED):

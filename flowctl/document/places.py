@@ -63,4 +63,6 @@ class Tree:
 
     def is_broken(self, pointer: Pointer) -> bool:
         """Whether the loader has refused the value of ``pointer``, or one that it is part of."""
-        return bool(self.broken) and any(pointer[:length] in self.broken for length in range(len(pointer) + 1))
+        return bool(self.broken) and any(
+            pointer[:length] in self.broken for length in range(len(pointer) + 1)
+        )

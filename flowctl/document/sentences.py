@@ -58,12 +58,17 @@ def findings(error: ValidationError, base: Pointer = ()) -> Iterator[Finding]:
     pointer = (*base, *error.path)
     schema_path = error.schema_path
     if len(schema_path) > 1 and schema_path[-2] == "propertyNames":
-        yield Finding("value", (*pointer, error.instance), _what(error), key=True)
+        yield Finding("value", (*pointer, error.instance), _bad_key(error), key=True)
     elif error.validator in _SEVERAL:
         yield from _SEVERAL[str(error.validator)](error, pointer)
     else:
         kind = "type" if error.validator == "type" else "value"
         yield Finding(kind, pointer, _what(error))
+
+
+def _bad_key(error: ValidationError) -> str:
+    schema: Any = error.schema
+    return f"cannot be a key: {schema.get('patternErrorMessage', _what(error))}"
 
 
 def _what(error: ValidationError) -> str:
@@ -92,7 +97,9 @@ def unknown_keys(schema: Any, instance: Any) -> Iterator[str]:
 
     patterns = schema.get("patternProperties", ())
     for key in instance:
-        if key not in schema.get("properties", ()) and not any(re2.search(pattern, key) for pattern in patterns):
+        if key not in schema.get("properties", ()) and not any(
+            re2.search(pattern, key) for pattern in patterns
+        ):
             yield key
 
 
@@ -112,6 +119,9 @@ def _alternatives(error: ValidationError, pointer: Pointer) -> Iterator[Finding]
     for inner in error.context or ():
         branches.setdefault(inner.schema_path[0], []).append(inner)
     meant = [found for found in branches.values() if not any(_excludes(inner) for inner in found)]
+    if any(_is_bare_duration(error.instance, schema) for schema in _schemas(error)):
+        yield Finding("type", pointer, _bare_duration(error.instance))
+        return
     if len(meant) != 1:
         yield Finding("type", pointer, f"must be {_either(error)}, not {kind_of(error.instance)}")
         return
@@ -125,15 +135,22 @@ def _excludes(error: ValidationError) -> bool:
 
 
 def _either(error: ValidationError) -> str:
-    schemas: Any = error.validator_value
-    return " or ".join(dict.fromkeys(_kind(schema) for schema in schemas))
+    return " or ".join(dict.fromkeys(map(_kind, _schemas(error))))
+
+
+def _schemas(error: ValidationError) -> list[Any]:
+    alternatives: Any = error.validator_value
+    return [schema for schema in alternatives if isinstance(schema, dict)]
 
 
 def _kind(schema: Any) -> str:
     if "enum" in schema or "const" in schema:
         return _one_of(schema.get("enum") or [schema["const"]])
     types = schema.get("type", ())
-    return " or ".join(_TYPES[name] for name in ([types] if isinstance(types, str) else types)) or "something else"
+    return (
+        " or ".join(_TYPES[name] for name in ([types] if isinstance(types, str) else types))
+        or "something else"
+    )
 
 
 _SEVERAL: dict[str, Callable[[ValidationError, Pointer], Iterator[Finding]]] = {
@@ -150,10 +167,20 @@ _SEVERAL: dict[str, Callable[[ValidationError, Pointer], Iterator[Finding]]] = {
 
 
 def _type(error: ValidationError) -> str:
+    if _is_bare_duration(error.instance, error.schema):
+        return _bare_duration(error.instance)
     wanted: Any = error.validator_value
     types = " or ".join(_TYPES.get(name, name) for name in ([wanted] if isinstance(wanted, str) else wanted))
     actual = shown(error.instance) if isinstance(error.instance, int | float) else kind_of(error.instance)
     return f"must be {types}, not {actual}"
+
+
+def _is_bare_duration(value: Any, schema: Any) -> bool:
+    return type(value) in (int, float) and str(schema.get("format", "")).startswith("flowctl-")
+
+
+def _bare_duration(value: float) -> str:
+    return f"has no unit: is it seconds? Then write {value}s"
 
 
 def _enum(error: ValidationError) -> str:
@@ -215,7 +242,7 @@ _SAY: dict[str, Callable[[ValidationError], str]] = {
     "minContains": lambda error: "has too few items of the kind that must be there",
     "maxContains": lambda error: "has too many items of one kind",
     "unevaluatedItems": lambda error: "has items that are not allowed",
-    "false": lambda error: "must not be there",
+    "None": lambda error: "must not be there",  # the schema `false`
 }
 
 
@@ -223,5 +250,11 @@ def where(pointer: Sequence[str | int], top: str) -> str:
     """A pointer into data as people write it: ``input.items[0].price``."""
     text = top
     for part in pointer:
-        text += f"[{part}]" if isinstance(part, int) else f".{part[:60]}" if part.isidentifier() else f"[{shown(part)}]"
+        text += (
+            f"[{part}]"
+            if isinstance(part, int)
+            else f".{part[:60]}"
+            if part.isidentifier()
+            else f"[{shown(part)}]"
+        )
     return text

@@ -51,7 +51,11 @@ def _unclosed_flow(here: Place, opened: Place, lines: Sequence[str]) -> Explanat
     if here[0] >= len(lines):
         return f"the '{bracket}' is never closed", opened, None
     closing = {"{": "}", "[": "]"}.get(bracket, "}")
-    return f"here a ',' or the closing '{closing}' is missing", here, "a text with brackets or commas stands in quotes"
+    return (
+        f"here a ',' or the closing '{closing}' is missing",
+        here,
+        "a text with brackets or commas stands in quotes",
+    )
 
 
 def _bad_start(here: Place, opened: Place, lines: Sequence[str]) -> Explanation:

@@ -181,8 +181,8 @@ def truth(value: Any, text: str) -> bool:
     raise Problem(f"{text} is {kind_of(value)}, not true or false", hint)
 
 
-def index(container: Any, key: Any) -> Any:
-    """``container[key]`` where both are there. KeyError or Problem; null containers are the caller's."""
+def index(container: Any, key: Any, text: str) -> Any:
+    """``container[key]``, where ``text`` is how the container was written. KeyError for a missing key of a mapping."""
     kind = type(container)
     if kind is dict and type(key) is str:
         return container[key]
@@ -190,17 +190,19 @@ def index(container: Any, key: Any) -> Any:
         try:
             return container[key]
         except IndexError:
-            raise Problem(f"index {key} is out of range: {{container}} has {len(container)} elements") from None
+            raise Problem(f"index {key} is out of range: {text} has {len(container)} elements") from None
     if kind is dict:
-        raise Problem(f"the keys of {{container}} are strings, not {kind_of(key)}")
+        raise Problem(f"the keys of {text} are strings, not {kind_of(key)}")
     if kind is list:
         hint = "for every element, write [x… for x in …]" if type(key) is str else None
-        raise Problem(f"{{container}} is a list; its elements have numbers, not {kind_of(key)}", hint)
-    raise Problem(f"{{container}} is {kind_of(container)} and has no {_quoted(key)}")
+        raise Problem(f"{text} is a list; its elements have numbers, not {_quoted(key)}", hint)
+    raise Problem(f"{text} is {kind_of(container)} and has no {_quoted(key)}")
 
 
 def _quoted(key: Any) -> str:
-    return repr(key[:80]) if type(key) is str else f"element {key}" if type(key) is int else kind_of(key)
+    if type(key) is str:
+        return repr(key[:80])
+    return f"element {key}" if type(key) is int else kind_of(key)
 
 
 def cut(frame: Frame, value: Any, start: Any, stop: Any, step: Any) -> Any:

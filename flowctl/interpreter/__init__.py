@@ -16,7 +16,7 @@ from flowctl.interpreter.branch import Branch
 from flowctl.interpreter.calls import undo_call
 from flowctl.interpreter.saga import Registered, Saga
 from flowctl.interpreter.scope import Scope
-from flowctl.interpreter.verbs import Returned, failures, run_steps
+from flowctl.interpreter.verbs import Returned, failures, run_block, run_steps
 from flowctl.model import Workflow
 from flowctl.path import ROOT
 from flowctl.runtime import End, Runtime
@@ -84,11 +84,11 @@ async def _undo_one(branch: Branch, item: Registered, failure: Failure) -> None:
     inner = Branch(branch.rt, branch.workflow, scope, Saga())
     path = item.path.undo
     if compensation.activity is None:
-        await run_steps(compensation.steps, inner, path)
+        await run_block(compensation.steps, inner, path)
     else:
         with failures(path, branch.rt):
-            call = undo_call(compensation, inner, path)
-        await branch.rt.activity(path, call)
+            call = undo_call(compensation, inner, path, secret=item.secret)
+        scope.heard((await branch.rt.activity(path, call)).at)
     branch.scope.heard(scope.now)
 
 

@@ -33,18 +33,18 @@ def step_call(step: ActivityStep, branch: Branch, path: Path) -> Call:
     key = path.idempotency_key(branch.rt.info.id)
     if step.idempotency_key is not None:
         key = _text(step.idempotency_key, branch, "idempotency_key")
-    return _call(step.name, rendered, policy, key, path, secret=step.secret)
+    return _call(step.name, rendered, policy, key, secret=step.secret)
 
 
-def undo_call(compensation: Compensation, branch: Branch, path: Path) -> Call:
-    """The call that undoes a step. ``path`` is the compensation's own (``charge.undo``)."""
+def undo_call(compensation: Compensation, branch: Branch, path: Path, *, secret: bool) -> Call:
+    """The call that undoes a step. ``path`` is the compensation's own (``charge.undo``); ``secret`` as the step is."""
     assert compensation.activity is not None
     rendered = compensation.arguments.render(branch.scope)
     declared = branch.rt.declared(compensation.activity)
     defaults = Policy(timeout=branch.workflow.defaults.timeout, retry=COMPENSATION)
     policy = _policy(compensation.policy, declared, defaults, branch.rt.settings, BUILT_IN)
     key = path.idempotency_key(branch.rt.info.id)
-    return _call(compensation.activity, rendered, policy, key, path, secret=False)
+    return _call(compensation.activity, rendered, policy, key, secret=secret)
 
 
 def _policy(*places: Policy | None) -> Policy:
@@ -54,12 +54,13 @@ def _policy(*places: Policy | None) -> Policy:
     return policy
 
 
-def _call(name: str, rendered: Rendered, policy: Policy, key: str, path: Path, *, secret: bool) -> Call:
+def _call(name: str, rendered: Rendered, policy: Policy, key: str, *, secret: bool) -> Call:
     arguments = rendered.value
     if not isinstance(arguments, dict):
         raise ExpressionError(f"'with' must be a mapping of arguments, not {values.kind_of(arguments)}")
     encoded = values.sized(arguments, f"the arguments of {name}")
-    assert policy.timeout is not None and policy.retry is not None
+    assert policy.timeout is not None
+    assert policy.retry is not None
     return Call(
         name=name,
         arguments=encoded,

@@ -32,6 +32,7 @@ class Registered:
     captured: Mapping[str, Any]
     args: Any = None
     result: Any = None
+    secret: bool = False
 
 
 class Saga:
@@ -66,19 +67,19 @@ class Saga:
         self.registered.clear()
         for position, item in enumerate(items):
             if item.compensation is None:
-                self.not_undone.append(item.path)
+                self.not_undone.append(str(item.path))
                 continue
             try:
                 await undo(item)
             except StepFailed:
-                self.failed.append(item.path)
+                self.failed.append(str(item.path))
                 if item.compensation.on_failure == "stop":
                     self.failed.extend(
-                        left.path for left in items[position + 1 :] if left.compensation is not None
+                        str(left.path) for left in items[position + 1 :] if left.compensation is not None
                     )
                     return
             else:
-                self.undone.append(item.path)
+                self.undone.append(str(item.path))
 
     def status_after(self, error: Failure) -> RunStatus:
         """The state of a run that ended with ``error`` once everything that could be undone was."""

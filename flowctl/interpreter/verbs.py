@@ -54,6 +54,18 @@ async def run_steps(steps: Sequence[Step], branch: Branch, path: Path) -> Any:
     return result
 
 
+async def run_block(steps: Sequence[Step], branch: Branch, path: Path) -> None:
+    """Run a list that is a thing of its own, as the steps of a compensation are: with a beginning and an end on record."""
+    branch.rt.decide(path, "started", lambda: {"verb": BlockStep.verb})
+    try:
+        output = await run_steps(steps, branch, path)
+    except StepFailed as failed:
+        error = failed.failure.to_json()
+        branch.rt.decide(path, "failed", lambda: {"error": error})
+        raise
+    branch.rt.decide(path, "completed", lambda: {"output": output})
+
+
 async def run_step(step: Step, branch: Branch, path: Path) -> tuple[bool, Any]:
     """Run one step with all its common attributes. Returns whether it ran, and its output."""
     scope = branch.scope
@@ -159,7 +171,7 @@ def _registered(
     step: Step, branch: Branch, path: Path, captured: dict[str, Any], order: int, result: Any
 ) -> Registered:
     args = branch.scope.args if isinstance(step, ActivityStep) else None
-    return Registered(path, step.id, order, step.compensation, captured, args, result)
+    return Registered(path, step.id, order, step.compensation, captured, args, result, step.secret)
 
 
 def _register_unfinished(
@@ -173,7 +185,7 @@ def _register_unfinished(
     if step.compensation is not None and step.compensation.after == "attempted":
         branch.saga.register(_registered(step, branch, path, captured, ended.order, None))
     elif ended.uncertain and (step.compensation is not None or step.irreversible is not None):
-        branch.saga.in_doubt.append(path)
+        branch.saga.in_doubt.append(str(path))
 
 
 def _reshaped(step: Step, branch: Branch, path: Path, result: Any) -> Any:
@@ -188,7 +200,7 @@ def _reshaped(step: Step, branch: Branch, path: Path, result: Any) -> Any:
         scope.extra |= {"result": result, "args": args}
         try:
             with failures(path):
-                return {"output": template.render(scope).value}
+                return _about(step) | {"output": template.render(scope).value}
         finally:
             del scope.extra["result"], scope.extra["args"]
 

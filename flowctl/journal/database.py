@@ -24,10 +24,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flowctl.errors import InternalError, StorageError
-from flowctl.journal import Fenced, opening
+from flowctl.journal import Fenced, files
 from flowctl.journal.lock import Mutex, attempts
 
-CHECKPOINT_ROWS = 4_000
+CHECKPOINT_ROWS = 700
 """Rows written between checkpoints. Each is a page or two of the log, so that stays at some 16 MiB."""
 
 CHECKPOINT_BYTES = 32 << 20
@@ -39,16 +39,16 @@ class Database:
 
     def __init__(self, path: str, *, read_only: bool = False) -> None:
         self.path = os.path.realpath(path)
-        self.sessions = self.path + opening.SESSIONS
-        self.files = (self.path, self.path + opening.LOG, self.path + opening.SHARED_MEMORY)
+        self.sessions = self.path + files.SESSIONS
+        self.files = (self.path, self.path + files.LOG, self.path + files.SHARED_MEMORY)
         self._mutex: Mutex | None = None
         self._ended: tuple[str, str] | None = None
-        with opening.trouble(self.path):
+        with files.trouble(self.path):
             if read_only:
-                self._connection = opening.open_reader(self.path)
+                self._connection = files.open_reader(self.path)
             else:
-                self._connection = opening.open_writer(self.path)
-                self._mutex = Mutex(self.path + opening.MUTEX)
+                self._connection = files.open_writer(self.path)
+                self._mutex = Mutex(self.path + files.MUTEX)
         self.data_version()  # the first read opens the log, so that it can be known again
         self._identity, self._log_size = self._look()
         self._checkpointed = 0
@@ -59,7 +59,7 @@ class Database:
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         self._check_usable()
-        for _ in attempts(opening.PATIENCE):
+        for _ in attempts(files.PATIENCE):
             try:
                 return self._connection.execute(sql, parameters).fetchall()
             except sqlite3.Error as error:
@@ -86,7 +86,7 @@ class Database:
         self._check_usable()
         if self._mutex is None:
             raise InternalError(f"the journal {self.path} was opened for reading only")
-        for _ in attempts(opening.PATIENCE if wait else 0):
+        for _ in attempts(files.PATIENCE if wait else 0):
             if self._mutex.try_acquire():
                 try:
                     if self._begin():
@@ -96,7 +96,7 @@ class Database:
                     raise
                 self._release()
         if wait:
-            raise self._fail(TimeoutError(f"somebody else has been writing to it for {opening.PATIENCE:g} s"))
+            raise self._fail(TimeoutError(f"somebody else has been writing to it for {files.PATIENCE:g} s"))
         return False
 
     def _begin(self) -> bool:
@@ -164,7 +164,7 @@ class Database:
     def close(self) -> None:
         """Close the connection. Idempotent."""
         if self.usable:
-            if self._mutex is not None and not self._mutex.acquire(opening.PATIENCE):
+            if self._mutex is not None and not self._mutex.acquire(files.PATIENCE):
                 raise self._fail(TimeoutError("somebody else has been writing to it all the time"))
             self._end("it was closed", "open it again")
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 
-from flowctl.journal import opening
+from flowctl.journal import files
 
 
 def sqlite_version() -> str:
@@ -23,14 +23,14 @@ def journal_mode(path: str) -> str:
     """The journal mode of the database at ``path``. Errors as of any reader: ``NotFound``, ``UsageError``,
     ``StorageError``.
     """
-    with opening.trouble(path), contextlib.closing(opening.open_reader(path)) as connection:
+    with files.trouble(path), contextlib.closing(files.open_reader(path)) as connection:
         return _read_back(connection, "journal_mode")
 
 
 def synchronous() -> str:
     """What SQLite makes of the setting that makes commits durable: ``2`` is FULL."""
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
-        connection.execute(f"PRAGMA synchronous = {opening.WRITER_PRAGMAS['synchronous']}")
+        connection.execute(f"PRAGMA synchronous = {files.WRITER_PRAGMAS['synchronous']}")
         return _read_back(connection, "synchronous")
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Blocked, Cancelled, Failure
+from flowctl.expressions import SecretRef
 from flowctl.machine.core import Core
 from flowctl.machine.deadlines import Deadlines
 from flowctl.machine.host import Handle
@@ -64,7 +65,7 @@ class Calls:
             progress.uncertain = progress.uncertain or bool(answer.value.get("uncertain"))
             progress.heartbeat = answer.value.get("heartbeat")
             if kind == "cancelled":
-                raise self._cancelled(self._cancelled_scope(path), progress, answer)
+                raise self._interrupted(self._cancelled_scope(path), progress, answer, attempted=True)
             if "retry_at" not in answer.value:
                 failure = Failure.from_json(answer.value["error"])
                 raise CallFailed(
@@ -116,7 +117,7 @@ class Calls:
                 finally:
                     self._core.parked.pop(path, None)
         except Cancelled as cancelled:
-            raise self._cancelled(cancelled.scope, progress) from None
+            raise self._cancelled(path, cancelled, progress) from None
 
     def _start(self, path: Path, call: Call, number: int) -> Answer:
         data: dict[str, Any] = {"digest": call.digest}
@@ -171,7 +172,7 @@ class Calls:
             elif not self._core.dropped:
                 attempt = self._describe(path, call, progress)
                 if attempt.timeout <= 0:
-                    done(Outcome(failure=_total_timeout(call)))
+                    done(Outcome(failure=_total_timeout(call), uncertain=True))
                 else:
                     self._handles[future] = self._core.host.perform(attempt, done)
 
@@ -214,16 +215,20 @@ class Calls:
         record, number = self._core.record, progress.number
         if outcome.failure is None:
             assert outcome.value is not None
-            answer = record.primary(path, "completed", {"output": msgspec.Raw(outcome.value)}, number)
+            data = {"output": msgspec.Raw(outcome.value)} | _secrecy(call)
+            answer = record.primary(path, "completed", data, number)
             return "completed", Answer(
                 {"output": msgspec.json.decode(outcome.value)}, answer.at, answer.order
             )
-        data: dict[str, Any] = {"uncertain": True} if outcome.uncertain else {}
+        data = _secrecy(call) | ({"uncertain": True} if outcome.uncertain else {})
         if self._core.trampoline.scope.cancelled() is not None:
             return "cancelled", record.primary(path, "cancelled", data, number)
         if outcome.heartbeat is not None:
             data["heartbeat"] = outcome.heartbeat
-        failure, retry_at = self._retry(path, call, progress, outcome.failure.at(path, number))
+        failure = outcome.failure
+        if failure.type == "Timeout" and self._total_is_over(call, progress):
+            failure = _total_timeout(call)
+        failure, retry_at = self._retry(path, call, progress, failure.at(path, number))
         if retry_at is not None:
             data["retry_at"] = retry_at
         return "failed", record.primary(path, "failed", data | {"error": failure.to_json()}, number)
@@ -242,31 +247,33 @@ class Calls:
             return failure, retry_at
         return dataclasses.replace(_total_timeout(call).at(path, number), cause=failure), None
 
+    def _total_is_over(self, call: Call, progress: _Progress) -> bool:
+        return call.total_timeout is not None and self._core.host.now() >= progress.begun + call.total_timeout
+
     async def _back_off(self, path: Path, progress: _Progress, until: int) -> None:
         try:
             await self._waits.wait_until(path, "retry", until)
         except Cancelled as cancelled:
-            raise self._cancelled(cancelled.scope, progress, attempted=True) from None
+            raise self._cancelled(path, cancelled, progress, attempted=True) from None
 
     # --- cancellation
 
     def _cancelled(
-        self,
-        scope: object,
-        progress: _Progress,
-        answer: Answer | None = None,
-        *,
-        attempted: bool | None = None,
+        self, path: Path, cancelled: Cancelled, progress: _Progress, *, attempted: bool = False
     ) -> CallCancelled:
-        """The call was interrupted, with ``answer`` as the recorded end of its attempt, or before there
-        was one.
-        """
+        """The call was interrupted while no attempt was in flight: before its first, or between two."""
+        record, data = self._core.record, {"uncertain": True} if progress.uncertain else {}
+        answer = record.take(path, "cancelled", progress.number)
+        if answer is None:
+            answer = record.primary(path, "cancelled", data, progress.number)
+        attempted = attempted or progress.number > 1 or progress.uncertain
+        return self._interrupted(cancelled.scope, progress, answer, attempted=attempted)
+
+    def _interrupted(
+        self, scope: object, progress: _Progress, answer: Answer, *, attempted: bool
+    ) -> CallCancelled:
         return CallCancelled(
-            scope,
-            order=answer.order if answer is not None else self._core.record.order,
-            at=answer.at if answer is not None else self._core.host.now(),
-            attempted=answer is not None or attempted or progress.number > 1 or progress.uncertain,
-            uncertain=progress.uncertain,
+            scope, order=answer.order, at=answer.at, attempted=attempted, uncertain=progress.uncertain
         )
 
     def _cancelled_scope(self, path: Path) -> Scope:
@@ -275,6 +282,15 @@ class Calls:
             reason = f"step {path} was recorded as cancelled, and nothing cancels it now"
             raise Blocked("NonDeterministic", reason, path)
         return scope
+
+
+def _secrecy(call: Call) -> dict[str, Any]:
+    return {"secret": True} if call.secret else {}
+
+
+def _shown(part: str | SecretRef) -> str:
+    """A part of a text with secrets, as people see it: the reference, never the value."""
+    return part if isinstance(part, str) else f"${{{{ secrets.{part.name} }}}}"
 
 
 def _total_timeout(call: Call) -> Failure:

@@ -24,7 +24,7 @@ class Waiting:
 
     def to_json(self, path: str) -> dict[str, object]:
         """As in the run's row."""
-        return {"path": path, "kind": self.kind, "names": list(self.names), "until": self.until}
+        return {"path": str(path), "kind": self.kind, "names": list(self.names), "until": self.until}
 
 
 @dataclasses.dataclass(slots=True)

@@ -2,14 +2,15 @@
 
 Three layers, each of which knows only the one below it:
 
-1. *Views* (``run``, ``events``, ``catalog``, ``problems``) are pure functions from the JSON of the command line to
-   blocks: lines and tables of spans whose styles say what a thing means, never what it looks like.
+1. *Views* (``run``, ``steps``, ``commands``, ``events``, ``catalog``, ``problems``) are pure functions from
+   the JSON of the command line to blocks: lines and tables of spans whose styles say what a thing means,
+   never what it looks like.
 2. *Layout* (``layout``) gives every block its columns and its width.
 3. *Printers* write the lines: ``plain`` into pipes, files and tests, ``terminal`` with rich.
 
-So there is one layout for both, nothing a view does can depend on where it is shown, and a pipe never pays for
-importing rich. ``Output`` chooses the printer. Text that comes from users, documents, plugins or the world is
-escaped (``text.escape``) on its way into a view: a terminal obeys what it is sent.
+So there is one layout for both, nothing a view does can depend on where it is shown, and a pipe never pays
+for importing rich. ``Output`` chooses the printer. Text that comes from users, documents, plugins or the
+world is escaped (``text.escape``) on its way into a view: a terminal obeys what it is sent.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from __future__ import annotations
 from flowctl.render.catalog import activities, activity, plugins, workflows
 from flowctl.render.events import history
 from flowctl.render.layout import View
-from flowctl.render.output import Output, Progress
+from flowctl.render.output import Output
 from flowctl.render.problems import diagnostics, doctor, error
+from flowctl.render.progress import Progress
 from flowctl.render.run import run_list, status
 from flowctl.render.text import escape
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from flowctl.render.layout import EMPTY, Column, Line, Row, Span, Table, View, line
+from flowctl.render.layout import EMPTY, Column, Json, Line, Row, Span, Table, View, line
 from flowctl.render.text import escape, inline, moment
-
-Json = Mapping[str, Any]
 
 
 def workflows(items: Iterable[Json]) -> View:
@@ -94,7 +91,7 @@ def _policy(item: Json) -> dict[str, str]:
 
 
 def plugins(found: Iterable[Json], problems: Iterable[Json] = ()) -> View:
-    """Plugins ``{name, version, origin, activities, functions}``, and what was wrong: ``{plugin, origin, error}``."""
+    """Plugins ``{name, version, origin, activities, functions}`` and problems ``{plugin, origin, error}``."""
     rows = []
     for plugin in found:
         brings = [*plugin["activities"], *(f"{function}()" for function in plugin["functions"])]

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 from flowctl.clock import parse_timestamp
-from flowctl.render.layout import Line, Span, View, line
+from flowctl.render.layout import Json, Line, Span, View, line
 from flowctl.render.signs import sign
 from flowctl.render.text import duration, escape, inline, paragraphs, width
-
-Json = Mapping[str, Any]
 
 _PATH_COLUMNS = 24
 
 
 def history(lines: Iterable[Json]) -> View:
-    """The history, from lines as ``history --jsonl`` has them, each as soon as it is there. Days have a line of their own."""
+    """Lines of ``history --jsonl``, each shown as soon as it is there. Days have a line of their own."""
     day = ""
     for fact in lines:
         if fact["at"][:10] != day:
@@ -26,12 +23,16 @@ def history(lines: Iterable[Json]) -> View:
 
 
 def _history_line(fact: Json) -> Line:
+    return line(Span(f"{fact['at'][11:23]}  ", "dim"), *event(fact))
+
+
+def event(fact: Json) -> Line:
+    """What happened, and where: symbol, path, attempt and sentence, in columns of their own."""
     status, text = sentence(fact)
     path = escape(fact["path"])
     attempt = f" #{fact['attempt']}" if fact["attempt"] > 1 else ""
     padding = " " * max(1, _PATH_COLUMNS - width(path + attempt))
-    time = Span(f"{fact['at'][11:23]}  ", "dim")
-    return line(time, sign(status), " ", Span(path, "name"), Span(attempt, "dim"), padding, text)
+    return line(sign(status), " ", Span(path, "name"), Span(attempt, "dim"), padding, text)
 
 
 def sentence(fact: Json) -> tuple[str, str]:
@@ -62,7 +63,9 @@ def _started(fact: Json) -> tuple[str, str]:
             "running",
             f"{escape(fact['name'])} {inline(fact['input']) if fact.get('input') else ''}".rstrip(),
         )
-    return "running", "begins" if fact["attempt"] <= 1 else "begins again"
+    if not fact["path"]:
+        return "running", "the run begins"
+    return "running", f"attempt {fact['attempt']} begins" if fact["attempt"] > 1 else "begins"
 
 
 def _completed(fact: Json) -> tuple[str, str]:

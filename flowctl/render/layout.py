@@ -1,18 +1,21 @@
 """Blocks and how they become lines: what views are made of, and the one layout for terminals and pipes.
 
 A span's style says what it means (``good``, ``name``); printers decide what that looks like. With a width, a
-table is made to fit, from the right: a ``flexible`` column is cut, and left out if that is not enough and it is
-``optional``. Without a width, as in a pipe, nothing is left out. Lines outside of tables are never cut or broken,
-so that a command in them can be copied.
+table is made to fit, from the right: a ``flexible`` column is cut, and left out if that is not enough and
+it is ``optional``. Without a width, as in a pipe, nothing is left out. Lines outside of tables are never
+cut or broken, so that a command in them can be copied.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from flowctl.render.text import cut, width
+
+Json = Mapping[str, Any]
+"""What views are made from: documents, or parts of them, as ``--json`` has them."""
 
 Style = Literal["", "strong", "dim", "good", "bad", "warn", "busy", "name"]
 

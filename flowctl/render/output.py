@@ -21,9 +21,9 @@ class _Printer(Protocol):
 class Output:
     """A stream, and how to write to it: with rich on a terminal, else as plain text without importing rich.
 
-    ``terminal`` says whether a person sits there, by default whether the stream is a TTY; ``width`` is in columns,
-    by default the terminal's, none in a pipe. ``NO_COLOR``, ``COLUMNS`` and ``TERM`` of the environment are respected.
-    Failures to write are the stream's ``OSError``.
+    ``terminal`` says whether a person sits there, by default whether the stream is a TTY; ``width`` is in
+    columns, by default the terminal's, none in a pipe. ``NO_COLOR``, ``COLUMNS`` and ``TERM`` of the
+    environment are respected. Failures to write are the stream's ``OSError``.
     """
 
     def __init__(self, stream: TextIO, *, terminal: bool | None = None, width: int | None = None) -> None:

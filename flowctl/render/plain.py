@@ -37,7 +37,7 @@ def lines(view: View, columns: int | None = None) -> Iterator[str]:
 
 
 class Charset:
-    """What an encoding can write. ``fit`` makes text of it: our symbols as ASCII, strangers' characters escaped."""
+    """What an encoding can write: ``fit`` replaces our own symbols and escapes the rest."""
 
     def __init__(self, encoding: str | None) -> None:
         self._encoding = encoding or "utf-8"

@@ -1,25 +1,23 @@
 """A run while it goes on: what is known of it so far, and its progress as plain lines.
 
-A progress is told of every fact as it becomes durable, in the shape of ``history --jsonl`` with ``run`` added, and of
-the status document when the run ends or only waits. ``terminal`` has the other one, a picture that moves.
+A progress is told of every fact as it becomes durable, in the shape of ``history --jsonl`` with ``run``
+added, and of the status document when the run ends or only waits. ``terminal`` has the other one, a picture
+that moves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from flowctl.clock import parse_timestamp
 from flowctl.journal import Fact
-from flowctl.render.events import sentence
-from flowctl.render.layout import Line, Span, View, line
+from flowctl.render.events import event
+from flowctl.render.layout import EMPTY, Json, Line, Span, View
 from flowctl.render.run import heading, now_in_milliseconds, outcome
-from flowctl.render.signs import sign
-from flowctl.render.text import duration, escape
+from flowctl.render.text import duration
 from flowctl.status import Fold
-
-Json = Mapping[str, Any]
 
 
 class Progress(Protocol):
@@ -39,7 +37,7 @@ class Progress(Protocol):
 
 
 class Followed:
-    """A run as its facts tell it: ``fold``, and ``waiting``, what is waited for by path, as in a status document."""
+    """A run as its facts tell it. ``waiting`` is what it waits for, by path, as in a status document."""
 
     def __init__(self) -> None:
         self.fold = Fold()
@@ -67,11 +65,11 @@ _TOLD = frozenset({"compensating", "cancel_requested", "recovered", "lost", "hel
 """Facts that are always worth a line."""
 
 _WORK = frozenset({"activity", "sleep", "wait_for_signal", "workflow", None})
-"""Verbs whose completion is worth a line: not that of blocks, which are made of such steps. None is a compensation's."""
+"""Verbs whose completion is worth a line; blocks are made of them. None is a compensation's."""
 
 
 class PlainProgress:
-    """One line for each thing worth knowing, then how the run stands: for pipes, and for terminals that cannot move."""
+    """A line for each thing worth knowing, then how the run stands: for whatever cannot redraw."""
 
     def __init__(self, show: Callable[[View], None], db: str | None) -> None:
         self._show = show
@@ -95,7 +93,7 @@ class PlainProgress:
     def finish(self, doc: Json, *, live: bool | None = None) -> None:
         """See ``Progress``."""
         now = now_in_milliseconds()
-        self._show(heading(doc, now))
+        self._show([EMPTY, *heading(doc, now)])
         self._show(outcome(doc, now=now, live=live, db=self._db))
 
     def _worth_telling(self, fact: Json) -> bool:
@@ -113,10 +111,8 @@ class PlainProgress:
         return kind in _TOLD or (kind == "completed" and step.kind in _WORK)
 
     def _line(self, fact: Json) -> Line:
-        status, text = sentence(fact)
         step = self._run.fold.step(fact["path"])
         took = ""
         if step is not None and fact["kind"] == "completed" and step.started_at is not None:
             took = f"  ({duration(parse_timestamp(fact['at']) - step.started_at)})"
-        path = escape(fact["path"])
-        return line(sign(status), " ", Span(f"{path}  " if path else "", "name"), text, Span(took, "dim"))
+        return (*event(fact), Span(took, "dim"))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -15,11 +15,12 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from flowctl.render.layout import EMPTY, Line, Span, View, lay_out, line
+from flowctl.render.layout import EMPTY, Json, Line, Span, View, lay_out, line
 from flowctl.render.plain import Charset
 from flowctl.render.progress import Followed
-from flowctl.render.run import now_in_milliseconds, status, steps
+from flowctl.render.run import now_in_milliseconds, status
 from flowctl.render.signs import words
+from flowctl.render.steps import steps
 from flowctl.render.text import duration, escape
 
 _STYLES = {
@@ -89,15 +90,14 @@ class LiveProgress:
         self._live.transient = error is None
         self._live.stop()
 
-    def observe(self, fact: Mapping[str, Any]) -> None:
+    def observe(self, fact: Json) -> None:
         """See ``Progress``."""
         self._id = fact["run"]
-        self._status = {"ended": fact.get("status"), "compensating": "compensating"}.get(
-            fact["kind"], self._status
-        )
+        if fact["kind"] == "compensating" and not fact["path"]:
+            self._status = "compensating"
         self._run.add(fact)
 
-    def finish(self, doc: Mapping[str, Any], *, live: bool | None = None) -> None:
+    def finish(self, doc: Json, *, live: bool | None = None) -> None:
         """See ``Progress``."""
         self._live.stop()
         self._printer.show(status(doc, live=live, db=self._db))

@@ -13,10 +13,11 @@ _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000))
 
 
 def escape(text: str) -> str:
-    """``text`` with nothing in it that a terminal obeys or that makes it read otherwise than it is.
+    r"""``text`` with nothing in it that a terminal obeys or that makes it read otherwise than it is.
 
-    Control characters (C0, C1, so also every ANSI sequence), bidirectional and other invisible format characters, line
-    and paragraph separators and lone surrogates become visible escapes such as ``\\x1b`` and ``\\u202e``.
+    Control characters (C0, C1, so also every ANSI sequence), bidirectional and other invisible format
+    characters, line and paragraph separators and lone surrogates become visible escapes such as ``\x1b``
+    and ``\u202e``.
     """
     if text.isprintable():
         return text

@@ -14,7 +14,8 @@ A case is a mapping (``tests/conformance/cases/*.yaml`` holds ours)::
     expect: {status, output, error, saga, steps: {PATH: STATUS}, outputs: {PATH: VALUE}, calls: [PATH#ATTEMPT, …],
              args: {PATH: {…}}, keys: {PATH: KEY}, waiting_for: [PATH, …], blocked: CODE, elapsed: 3s, order: [[PATH, PATH], …]}
 
-``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
+``if_it_dies`` lists other expectations, one of which may hold instead when a worker dies at some commit: where the answer of an attempt
+is lost while the run is being cancelled, say. ``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
 after the start. In ``error`` only the keys given are compared. ``calls`` are the attempts in the order in
 which they were made. A third runtime needs one function, from ``Case`` to ``Observed``.
 """
@@ -66,6 +67,7 @@ class Case:
     events: tuple[Event, ...]
     until: int | None
     expect: Mapping[str, Any]
+    if_it_dies: tuple[Mapping[str, Any], ...]
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Case:
@@ -74,6 +76,7 @@ class Case:
         """
         known = {
             "case", "covers", "workflow", "input", "activities", "declares", "missing", "secrets", "events", "until", "expect",
+            "if_it_dies",
         }  # fmt: skip
         if unknown := set(data) - known:
             raise ValueError(f"unknown words in the case {data.get('case')!r}: {sorted(unknown)}")
@@ -93,6 +96,7 @@ class Case:
             ),
             until=parse_duration(data["until"]) if "until" in data else None,
             expect=data["expect"],
+            if_it_dies=tuple(data.get("if_it_dies", ())),
         )
 
     def script(self) -> ScriptedActivities:
@@ -116,28 +120,38 @@ class Observed:
         return list(dict.fromkeys(f"{asked.path}#{asked.attempt}" for asked in self.asked))
 
 
-def differences(case: Case, observed: Observed) -> list[str]:
-    """What was expected and is not so, a line each; empty if the case holds."""
+def differences(case: Case, observed: Observed, *, slack: int = 0) -> list[str]:
+    """What was expected and is not so, a line each; empty if the case holds.
+
+    ``slack`` is how many milliseconds later a run may hear of what happens outside of it.
+    """
+    return unlike(case.expect, observed, slack=slack)
+
+
+def unlike(expect: Mapping[str, Any], observed: Observed, *, slack: int = 0) -> list[str]:
+    """The same for one set of expectations."""
     checks = {
         "status": lambda: observed.status["status"],
         "output": lambda: observed.status["output"],
-        "error": lambda: _only(observed.status["error"], case.expect.get("error")),
-        "saga": lambda: {name: observed.status["saga"][name] for name in case.expect["saga"]},
-        "steps": lambda: {path: _step(observed, path).get("status") for path in case.expect["steps"]},
-        "outputs": lambda: {path: _step(observed, path).get("output") for path in case.expect["outputs"]},
-        "attempts": lambda: {path: _step(observed, path).get("attempt") for path in case.expect["attempts"]},
+        "error": lambda: _only(observed.status["error"], expect.get("error")),
+        "saga": lambda: {name: observed.status["saga"][name] for name in expect["saga"]},
+        "steps": lambda: {path: _step(observed, path).get("status") for path in expect["steps"]},
+        "outputs": lambda: {path: _step(observed, path).get("output") for path in expect["outputs"]},
+        "attempts": lambda: {path: _step(observed, path).get("attempt") for path in expect["attempts"]},
         "calls": lambda: observed.calls,
-        "args": lambda: {path: _asked(observed, path, "args") for path in case.expect["args"]},
-        "keys": lambda: {path: _asked(observed, path, "key") for path in case.expect["keys"]},
+        "args": lambda: {path: _asked(observed, path, "args") for path in expect["args"]},
+        "keys": lambda: {path: _asked(observed, path, "key") for path in expect["keys"]},
         "waiting_for": lambda: [waiting["path"] for waiting in observed.status["waiting_for"]],
         "blocked": lambda: (observed.status["blocked"] or {}).get("code"),
         "elapsed": lambda: observed.elapsed,
         "reached": lambda: [step["path"] for step in observed.status["steps"]],
     }
     found = []
-    for name, expected in case.expect.items():
+    for name, expected in expect.items():
         wanted = parse_duration(expected) if name == "elapsed" else expected
         actual = checks[name]()
+        if name == "elapsed" and wanted <= actual <= wanted + slack:
+            continue
         if not values.equal(wanted, actual):
             found.append(f"{name}: expected {wanted!r}, got {actual!r}")
     return found

@@ -8,8 +8,8 @@ For the author of a journal, who says how to open it, and gets the rest::
             with MyStore() as store:  # a Store; closes what was opened of it
                 yield store
 
-What a test cannot see from inside (that what was accepted survives kill -9 and power loss) remains to be tested
-with real processes.
+What a test cannot see from inside (that what was accepted survives kill -9 and power loss) remains to be
+tested with real processes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Store(Protocol):
         """Open it once more, as another process would."""
 
     def kill(self, session: str) -> None:
-        """Let a session (``Run.session``) be dead in the eyes of the others, though its journal is still used."""
+        """Let a session (``Run.session``) be dead in the eyes of all others, while its journal is in use."""
 
     def busy(self) -> contextlib.AbstractContextManager[object]:
         """Have somebody else write, for as long as this lasts."""

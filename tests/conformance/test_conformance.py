@@ -12,9 +12,12 @@ from flowctl import values
 from flowctl.document.loader import load_yaml
 from flowctl.journal import Journal
 from flowctl.journal.opening import connect
-from flowctl.testing.conformance import Case, Observed, differences
+from flowctl.testing.conformance import Case, Observed, differences, unlike
 from flowctl.testing.embedded import run_embedded
 from flowctl.testing.virtual import When, die_everywhere, run_virtual
+
+HEARS_WITHIN = 100
+"""Milliseconds within which a driven run acts on a message."""
 
 FOLDER = Path(__file__).parent / "cases"
 
@@ -40,7 +43,8 @@ def test_a_case_holds_in_virtual_time(data: dict[str, Any]) -> None:
 @every_case
 def test_a_case_holds_on_asyncio_with_sqlite(data: dict[str, Any], tmp_path: Path) -> None:
     case = Case.parse(data)
-    assert differences(case, run_embedded(case, _opener(tmp_path / "case.db"))) == []
+    observed = run_embedded(case, _opener(tmp_path / "case.db"))
+    assert differences(case, observed, slack=HEARS_WITHIN) == []
 
 
 @every_case
@@ -49,6 +53,8 @@ def test_a_case_comes_to_the_same_when_its_world_ends_at_any_commit(data: dict[s
     undisturbed, _ = run_virtual(case)
 
     def check(observed: Observed, commit: int, when: When) -> None:
+        if any(not unlike(expect, observed) for expect in case.if_it_dies):
+            return
         for what in ("status", "output", "error", "saga"):
             assert values.equal(observed.status[what], undisturbed.status[what]), (what, commit, when)
         assert observed.calls == undisturbed.calls, (commit, when)

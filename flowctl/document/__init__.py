@@ -1,0 +1,93 @@
+"""Documents: from a text to a ``Workflow``, and everything that can be wrong on the way.
+
+The way of a document, one module each::
+
+    loader       bytes → data with places     YAML on the event stream; ``syntax`` explains what is not YAML
+    schema       its shape                    workflow.schema.json, verb by verb; ``sentences`` says what it finds
+    checks       its meaning                  ids, signals, durations, contradictions
+    references   its expressions              every name is there, and comes before
+    build        data → model                 what the interpreter walks
+    inputs       the JSON Schemas it brings   defaults, and what input, payloads and output must be
+
+``structure`` holds the tables of verbs that all of them walk by; ``diagnostics`` what a mistake looks like. Everything
+imports YAML and JSON Schema only when it comes to that: a stored document needs neither.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowctl import values
+from flowctl.document.build import build
+from flowctl.model import Workflow
+
+if TYPE_CHECKING:
+    from flowctl.document.diagnostics import Diagnostic
+
+__all__ = ["Loaded", "build", "digest_of", "load", "read", "scalar", "stored"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loaded:
+    """A document that was read and is right. ``source`` is its text as it was written."""
+
+    workflow: Workflow
+    warnings: list[Diagnostic]
+    source: str
+
+
+def load(
+    source: bytes | str,
+    name: str,
+    *,
+    activities: Collection[str] | None = None,
+    functions: Any = None,
+) -> Loaded:
+    """Read and check a document. ``name`` is what messages call its file.
+
+    ``activities`` are the registered names, None if they are not known; ``functions`` what plugins add to expressions.
+    Raises ``InvalidDocument`` with every mistake, in the order of the document.
+    """
+    from flowctl.document.checks import check_meaning
+    from flowctl.document.diagnostics import Report
+    from flowctl.document.loader import read_tree, text_of
+    from flowctl.document.references import check_references
+    from flowctl.document.schema import check_shape
+
+    text = text_of(source, name)
+    tree, refused = read_tree(text, name)
+    report = Report(tree, refused)
+    check_shape(tree.data, report)
+    if isinstance(tree.data, dict):
+        check_meaning(tree.data, report, activities)
+        check_references(tree.data, report, functions)
+    report.raise_errors()
+    return Loaded(build(tree.data, digest_of(tree.data), functions), report.warnings, text)
+
+
+def read(path: Path) -> str:
+    """The text of a document's file. ``UsageError`` if it cannot be read, ``InvalidDocument`` if it is not a text."""
+    from flowctl.document.files import read_file
+    from flowctl.document.loader import text_of
+
+    return text_of(read_file(path), str(path))
+
+
+def stored(body: bytes | str, digest: str) -> Workflow:
+    """The workflow of a stored document: the canonical JSON of its body, as ``load`` accepted it once."""
+    return build(values.decode(body, "the stored document"), digest)
+
+
+def digest_of(body: Mapping[str, Any]) -> str:
+    """What a run pins: ``sha256:`` and the hash of the canonical JSON of a document."""
+    return f"sha256:{values.digest(body)}"
+
+
+def scalar(text: str) -> Any:
+    """The value of a plain YAML scalar: ``true`` is a boolean, ``12`` a number, ``no`` a text. ``InvalidInput``."""
+    from flowctl.document.scalars import core
+
+    return core(text)

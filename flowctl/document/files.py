@@ -1,0 +1,50 @@
+"""Files that hold documents: regular ones, of a size that can be one.
+
+A name on a command line can be anything: a pipe that never ends, a device, ten gigabytes. It is looked at before it is
+read, through the same descriptor, so that what was looked at is what is read.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from flowctl.document.loader import MAX_BYTES
+from flowctl.errors import UsageError
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file of at most ``MAX_BYTES``; ``UsageError`` says why not."""
+    try:
+        # Opening a pipe waits for its other end, unless asked not to.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        raise UsageError(f"there is no file {str(path)!r}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"the file {str(path)!r} cannot be opened: {reason}") from None
+    try:
+        return _content(descriptor, path)
+    except OSError as error:
+        raise UsageError(f"the file {str(path)!r} cannot be read: {error.strerror}") from None
+
+
+def _content(descriptor: int, path: Path) -> bytes:
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((name for test, name in _KINDS if test(status.st_mode)), "no file")
+            raise UsageError(f"{str(path)!r} is {kind}, not a file with a document")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"the file {str(path)!r} is over the limit of {MAX_BYTES:,} bytes for a document")
+    return data

@@ -1,0 +1,238 @@
+"""The shape of documents: ``workflow.schema.json``, applied verb by verb.
+
+The published schema describes the whole language with one ``if/then`` per verb. Applied as it stands, it takes seconds
+and says that a step "is not valid under any of the given schemas". So the code looks for the verb, takes that verb's
+entry of ``$defs``, and validates one step at a time, without the steps inside it, which come by themselves. Then every
+message is about one mapping of the author's, and a thousand steps cost a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Any
+
+from flowctl.clock import parse_duration
+from flowctl.document import vocabulary
+from flowctl.document.diagnostics import Report, shown
+from flowctl.document.places import Pointer
+from flowctl.document.sentences import Finding, findings
+from flowctl.document.structure import VERBS, compensating_steps, parts_of, verbs_of
+from flowctl.values import kind_of
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+_REFERENCE = "#/$defs/"
+_CUT = "steps"
+"""The definition that is left out of every entry: lists of steps are walked by ``_Shape``."""
+
+
+def schema() -> dict[str, Any]:
+    """The published JSON Schema of documents."""
+    loaded: dict[str, Any] = json.loads(_schemas().joinpath("workflow.schema.json").read_text("utf-8"))
+    return loaded
+
+
+def _schemas() -> Traversable:
+    """The folder of schemas: inside the package when installed, beside it in a checkout."""
+    package = files("flowctl")
+    inside = package.joinpath("schemas")
+    return inside if inside.is_dir() else package.joinpath("..", "schemas")
+
+
+@functools.cache
+def _validators() -> Mapping[str, Validator]:
+    """A validator for each verb, and one for the document around the steps (the empty name)."""
+    from jsonschema import Draft202012Validator, FormatChecker
+
+    formats = FormatChecker(formats=())
+    formats.checks("flowctl-duration", raises=ValueError)(_is_duration)
+    whole = schema()
+    definitions = whole.pop("$defs")
+    shapes = {"": whole, **{verb: definitions[f"{verb}_step"] for verb in VERBS}}
+    return {
+        name: Draft202012Validator(_inlined(shape, definitions), format_checker=formats)
+        for name, shape in shapes.items()
+    }
+
+
+def _is_duration(value: object) -> bool:
+    if isinstance(value, str):
+        parse_duration(value)
+    return True
+
+
+def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema without references and annotations. It ends because only lists of steps recur, and they are cut."""
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        name = node["$ref"].removeprefix(_REFERENCE)
+        return {} if name == _CUT else _inlined(definitions[name], definitions)
+    if "format" in node:  # the pattern is for editors, who do not know the format
+        node = {key: value for key, value in node.items() if key != "pattern"}
+    return {
+        key: _inlined(value, definitions) for key, value in node.items() if not _is_annotation(key, value)
+    }
+
+
+def _is_annotation(key: str, value: Any) -> bool:
+    return key == "description" and isinstance(value, str)
+
+
+@functools.cache
+def attributes() -> Mapping[str, frozenset[str]]:
+    """What may stand in a step, by verb."""
+    definitions = schema()["$defs"]
+    return {verb: frozenset(definitions[f"{verb}_step"]["properties"]) for verb in VERBS}
+
+
+def check_shape(data: Any, report: Report) -> None:
+    """Report everything in a document that does not fit the schema."""
+    _Shape(report).document(data)
+
+
+class _Shape:
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.validators = _validators()
+
+    def document(self, data: Any) -> None:
+        if not isinstance(data, dict):
+            message = f"a document is a mapping, not {kind_of(data)}"
+            self.report.error("WrongType", (), message, hint="it begins with 'dsl: 1' and 'name: …'")
+            return
+        self.validate("", data, (), "the document")
+        if "steps" in data:
+            self.steps(data["steps"], ("steps",))
+        entries = data.get("activities")
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            if isinstance(entry, dict):
+                self.inner(compensating_steps(entry), ("activities", name))
+
+    def steps(self, steps: Any, pointer: Pointer) -> None:
+        if not isinstance(steps, list):
+            message = f"'{pointer[-1]}' must be a list of steps, not {kind_of(steps)}"
+            self.report.error("WrongType", pointer, message, hint="each step begins with '- '")
+        elif not steps:
+            self.report.error("BadValue", pointer, f"'{pointer[-1]}' has no step")
+        else:
+            for index, step in enumerate(steps):
+                self.step(step, (*pointer, index))
+
+    def inner(self, parts: Iterator[tuple[Pointer, Any]], pointer: Pointer) -> None:
+        for relative, steps in parts:
+            self.steps(steps, pointer + relative)
+
+    def step(self, step: Any, pointer: Pointer) -> None:
+        name = name_of(step, pointer)
+        if not isinstance(step, dict):
+            hint = "a step is written '- id: …' and 'activity: …' on lines of their own"
+            self.report.error(
+                "WrongType", pointer, f"{name} must be a mapping, not {kind_of(step)}", hint=hint
+            )
+            return
+        found = verbs_of(step)
+        if len(found) == 1:
+            self.validate(found[0], step, pointer, name)
+            self.inner(parts_of(step, found[0]), pointer)
+        elif found:
+            listed = " and ".join(f"'{verb}'" for verb in found)
+            message = f"{name} has the verbs {listed}, and a step has exactly one"
+            self.report.error(
+                "VerbAmbiguous", (*pointer, found[1]), message, hint="make two steps of it", key=True
+            )
+        else:
+            self.without_verb(step, pointer, name)
+        self.inner(compensating_steps(step), pointer)
+
+    def without_verb(self, step: dict[str, Any], pointer: Pointer, name: str) -> None:
+        """A step without a verb has a misspelt one, or a word from elsewhere, or really none."""
+        known = {*VERBS, *(key for allowed in attributes().values() for key in allowed)}
+        unknown = [key for key in step if key not in known]
+        for key in unknown:
+            hint = vocabulary.hint(key, "step", known)
+            self.report.error(
+                "UnknownKey", (*pointer, key), f"unknown key {shown(key)} in {name}", hint=hint, key=True
+            )
+        if not unknown:
+            hint = "such as 'activity', 'sleep', 'wait_for_signal', 'switch' or 'steps'"
+            self.report.error("VerbMissing", pointer, f"{name} has no verb", hint=hint)
+
+    def validate(self, verb: str, value: dict[str, Any], pointer: Pointer, name: str) -> None:
+        found = [finding for error in self.validators[verb].iter_errors(value) for finding in findings(error)]
+        misspelt = {vocabulary.meant(str(f.pointer[-1]), f.known) for f in found if f.kind == "unknown"}
+        for finding in dict.fromkeys(found):
+            if finding.kind != "missing" or finding.pointer[-1] not in misspelt:
+                self.say(finding, pointer, name, verb)
+
+    def say(self, finding: Finding, pointer: Pointer, name: str, verb: str) -> None:
+        subject = _subject(finding.pointer, name)
+        place = pointer + finding.pointer
+        if finding.kind == "unknown":
+            self.unknown(finding, place, name, verb)
+        elif finding.kind == "missing":
+            around = _subject(finding.pointer[:-1], name)
+            message = f"{shown(finding.pointer[-1])} is missing in {around}"
+            self.report.error(
+                "MissingKey", place[:-1], message, hint=_MISSING_HINTS.get(str(finding.pointer[-1]))
+            )
+        else:
+            code = "WrongType" if finding.kind == "type" else "BadValue"
+            hint = "nothing stands after the ':'" if finding.what.endswith("not null") else None
+            self.report.error(code, place, f"{subject} {finding.what}", hint=hint, key=finding.key)
+
+    def unknown(self, finding: Finding, place: Pointer, name: str, verb: str) -> None:
+        key = str(finding.pointer[-1])
+        owners = [f"'{other}'" for other, allowed in attributes().items() if key in allowed and other != verb]
+        around = _subject(finding.pointer[:-1], name)
+        if len(finding.pointer) == 1 and verb and owners and key not in VERBS:
+            message = f"{shown(key)} is not possible on '{verb}' in {name}"
+            hint = f"it belongs to {' and '.join(owners)}" if len(owners) <= 3 else ""
+        else:
+            message = f"unknown key {shown(key)} in {around}"
+            hint = vocabulary.hint(key, _kind(finding.pointer[:-1], verb), finding.known) or ""
+        self.report.error("UnknownKey", place, message, hint=hint or None, key=True)
+
+
+_MISSING_HINTS = {
+    "dsl": "the version of the language: write 'dsl: 1'",
+    "name": "write 'name: …', such as order",
+}
+
+
+def _kind(pointer: Pointer, verb: str) -> str:
+    """The kind of mapping at ``pointer`` inside a step or document, for ``vocabulary``."""
+    names = [part for part in pointer if isinstance(part, str)]
+    if not names:
+        return "step" if verb else "document"
+    if names[-1] in ("retry", "compensate"):
+        return names[-1]
+    return "signal" if names[0] == "signals" else ""
+
+
+def name_of(step: Any, pointer: Pointer) -> str:
+    """What a step is called in messages: by its id, or by its place in its list."""
+    if isinstance(step, dict) and isinstance(step.get("id"), str):
+        return f"step {shown(step['id'], 40)}"
+    number = pointer[-1]
+    return f"step {number + 1 if isinstance(number, int) else number} of '{pointer[-2]}'"
+
+
+def _subject(pointer: Pointer, name: str) -> str:
+    """A part of a step or document in a sentence: ``'attempts' in 'retry' of step 'charge'``."""
+    if not pointer:
+        return name
+    *around, last = pointer
+    if isinstance(last, int):
+        last = f"item {last + 1} of {shown(around.pop())}" if around else f"item {last + 1}"
+    else:
+        last = shown(last)
+    inside = f" in {shown(str(around[-1]))}" if around else ""
+    return f"{last}{inside}" if name == "the document" else f"{last}{inside} of {name}"

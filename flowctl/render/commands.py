@@ -1,0 +1,70 @@
+"""How to go on with a run. Whoever looks at a run that does not move wants the command that moves it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from flowctl.clock import UNITS, format_duration, parse_timestamp
+from flowctl.render.layout import Json, Line, Span, line
+from flowctl.render.text import escape
+
+Command = tuple[list[str], str]
+"""Arguments of flowctl, and a remark."""
+
+_WAIT = 60_000
+"""What ``resume`` waits for by itself."""
+
+
+def going_on(doc: Json, now: int, live: bool | None, db: str | None) -> Iterator[Line]:
+    """The commands that move this run, as they can be typed."""
+    if live and doc["status"] in ("running", "compensating"):
+        yield line("  ", Span("another process drives it", "dim"))
+        return
+    find = _COMMANDS.get(doc["status"])
+    commands = list(find(doc, now)) if find is not None else []
+    if not commands:
+        return
+    yield line("  ", Span("to go on", "strong"))
+    options = ["--db", db] if db else []
+    lines = [escape(shlex.join(["flowctl", *arguments, *options])) for arguments, _ in commands]
+    longest = max(map(len, lines))
+    for command, (_, remark) in zip(lines, commands, strict=True):
+        yield line("    ", Span(command, "busy"), Span(f"{'':{longest - len(command)}}   # {remark}", "dim"))
+
+
+def _wake(doc: Json, now: int) -> Iterator[Command]:
+    names = dict.fromkeys(name for waiting in doc["waiting_for"] for name in waiting["names"])
+    for name in names:
+        yield ["signal", doc["id"], name], "what it waits for"
+    due = [parse_timestamp(waiting["until"]) for waiting in doc["waiting_for"] if waiting["until"]]
+    left = min(due, default=now) - now
+    if names:
+        yield ["resume", doc["id"]], "then drive it on"
+    elif left > _WAIT:
+        minutes = -(-left // UNITS["m"]) * UNITS["m"]
+        yield ["resume", doc["id"], "--wait", format_duration(minutes)], "wait for it here"
+    else:
+        yield ["resume", doc["id"]], "drive it on"
+
+
+def _resume(remark: str) -> Callable[[Json, int], Iterable[Command]]:
+    return lambda doc, now: [(["resume", doc["id"]], remark)]
+
+
+def _held(doc: Json, now: int) -> Iterator[Command]:
+    yield ["history", doc["id"]], "look at what happened"
+    yield ["cancel", doc["id"]], "undo what it did"
+
+
+_COMMANDS: Mapping[str, Callable[[Json, int], Iterable[Command]]] = {
+    "created": _resume("drive it"),
+    "running": _resume("drive it on, if nobody does"),
+    "waiting": _wake,
+    "paused": _held,
+    "blocked": _resume("once what is missing is there"),
+    "compensating": _resume("undo the rest"),
+    "compensation_failed": lambda doc, now: [(["history", doc["id"]], "every attempt and its error")],
+    "failed": lambda doc, now: [(["history", doc["id"]], "every attempt and its error")],
+}
+"""The commands for each state, with a remark on each. In other states there is nothing to do."""

@@ -1,0 +1,355 @@
+"""The command as people and programs meet it: real processes, a real database, real documents."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ORDER = """\
+dsl: 1
+name: order
+version: 1
+input:
+  type: object
+  required: [item]
+  properties:
+    item: {type: string}
+    fail: {type: boolean, default: false}
+    ask: {type: boolean, default: false}
+signals:
+  approve: {payload: {type: object, required: [by], properties: {by: {type: string}}}}
+steps:
+  - id: reserve
+    activity: shop.reserve
+    with: {item: "${{ input.item }}"}
+    compensate: {activity: shop.release, with: {item: "${{ args.item }}"}}
+  - id: approval
+    if: input.ask
+    wait_for_signal: approve
+  - id: ship
+    activity: shop.ship
+    with: {fail: "${{ input.fail }}"}
+    retry: false
+output: {item: "${{ steps.reserve.output.item }}"}
+"""
+
+SHOP = """\
+from flowctl import activity
+
+@activity("shop.reserve")
+def reserve(item: str) -> dict:
+    return {"item": item}
+
+@activity("shop.release")
+def release(item: str) -> None:
+    pass
+
+@activity("shop.ship")
+def ship(fail: bool) -> str:
+    if fail:
+        raise RuntimeError("no carrier")
+    return "T-1"
+"""
+
+
+class Project:
+    """A folder with a workflow and a plugin, and ``flowctl`` in it as a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "plugins").mkdir()
+        (folder / "plugins" / "shop.py").write_text(SHOP)
+        (folder / "order.yaml").write_text(ORDER)
+        (folder / "flowctl.toml").write_text('plugins_dir = "plugins"')
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("FLOWCTL_", "PYTHONIO"))
+        }
+
+    def start(self, *arguments: str | bytes, **how: Any) -> subprocess.Popen[str]:
+        environment = self.environment | how.pop("environment", {})
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | how
+        command = [sys.executable, "-m", "flowctl", *arguments]
+        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **streams)
+
+    def __call__(self, *arguments: str | bytes, **how: Any) -> subprocess.CompletedProcess[str]:
+        with self.start(*arguments, **how) as process:
+            out, err = process.communicate(timeout=60)
+        assert "Traceback" not in err
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        said = self(*arguments, "--json")
+        assert (said.returncode, said.stderr) == (code, ""), said
+        return json.loads(said.stdout)
+
+
+@pytest.fixture
+def flowctl(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_a_run_completes_and_its_story_can_be_read(flowctl: Project) -> None:
+    said = flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=lamp")
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "order-1" in said.stdout
+    status = flowctl.json("status", "@last")
+    assert (status["id"], status["status"], status["output"]) == ("order-1", "completed", {"item": "lamp"})
+    assert [step["path"] for step in status["steps"]] == ["reserve", "approval", "ship"]
+    assert [run["id"] for run in flowctl.json("list")] == ["order-1"]
+    assert {"created", "completed", "ended"} <= {
+        entry["kind"] for entry in flowctl.json("history", "order-1")
+    }
+    for command in ("status", "history"):
+        assert "reserve" in flowctl(command, "order-1").stdout
+
+
+def test_a_run_that_waits_goes_on_after_its_signal(flowctl: Project) -> None:
+    said = flowctl(
+        "run", "order.yaml", "--id", "order-1", "-i", "item=lamp", "-i", "ask=true", "--wait", "0s"
+    )
+    assert said.returncode == 3
+    assert "flowctl signal order-1 approve" in said.stdout
+    waiting = flowctl.json("status", "order-1")["waiting_for"]
+    assert [(wait["path"], wait["kind"], wait["names"]) for wait in waiting] == [
+        ("approval", "signal", ["approve"])
+    ]
+
+    assert flowctl("signal", "order-1", "aprove").returncode == 2
+    assert flowctl("signal", "order-1", "approve", "--payload", "{}").returncode == 2
+    said = flowctl("signal", "order-1", "approve", "--payload", '{"by": "ada"}')
+    assert said.returncode == 0
+    assert "flowctl resume order-1" in said.stdout
+
+    assert flowctl.json("resume", "order-1")["status"] == "completed"
+    assert flowctl("signal", "order-1", "approve", "--payload", '{"by": "ada"}').returncode == 5
+
+
+def test_a_run_that_fails_is_undone_and_exits_1(flowctl: Project) -> None:
+    document = flowctl.json("run", "order.yaml", "-i", "item=lamp", "-i", "fail=true", code=1)
+    assert document["status"] == "compensated"
+    assert document["error"]["type"] == "RuntimeError"
+    assert document["saga"]["undone"] == ["reserve"]
+
+
+def test_a_cancelled_run_is_undone_here_and_now(flowctl: Project) -> None:
+    flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=lamp", "-i", "ask=true", "--wait", "0s")
+    document = flowctl.json("cancel", "order-1", "--reason", "too late", code=1)
+    assert (document["status"], document["saga"]["undone"]) == ("compensated", ["reserve"])
+    assert document["error"]["message"] == "too late"
+    assert flowctl("cancel", "order-1").returncode == 5
+
+
+def test_the_same_id_with_the_same_input_is_the_same_run(flowctl: Project) -> None:
+    arguments = ("run", "order.yaml", "--id", "order-1")
+    first = flowctl.json(*arguments, "-i", "item=lamp")
+    assert flowctl.json(*arguments, "--input", '{"item": "lamp"}') == first
+    assert flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=desk").returncode == 5
+
+
+def test_a_deployed_workflow_is_run_by_name_until_it_is_deprecated(flowctl: Project) -> None:
+    deployed = flowctl.json("deploy", "order.yaml")
+    [entry] = deployed["deployed"]
+    assert (entry["name"], entry["version"], entry["created"]) == ("order", 1, True)
+    assert deployed["open_runs"] == []
+    assert flowctl.json("deploy", "order.yaml")["deployed"][0]["created"] is False
+    assert flowctl.json("run", "order@1", "-i", "item=lamp")["digest"] == entry["digest"]
+
+    assert flowctl("deprecate", "order@1", "--message", "use 2").returncode == 0
+    assert [found["deprecated"] for found in flowctl.json("workflows")] == ["use 2"]
+    said = flowctl("run", "order", "-i", "item=lamp")
+    assert said.returncode == 0
+    assert "warning: order@1 is deprecated: use 2" in said.stderr
+    assert flowctl("run", "order@2", "-i", "item=lamp").returncode == 4
+    assert flowctl("deprecate", "order@2").returncode == 4
+
+
+def test_other_content_under_the_same_version_is_refused(flowctl: Project) -> None:
+    flowctl("deploy", "order.yaml")
+    (flowctl.folder / "order.yaml").write_text(ORDER.replace("retry: false", "retry: {attempts: 2}"))
+    said = flowctl("deploy", "order.yaml")
+    assert said.returncode == 5
+    assert said.stderr.startswith("error[VersionTaken]")
+
+
+def test_an_activity_that_nobody_registers_is_refused_with_the_nearest(flowctl: Project) -> None:
+    (flowctl.folder / "order.yaml").write_text(ORDER.replace("shop.ship", "shop.shipp"))
+    said = flowctl("run", "order.yaml", "-i", "item=lamp")
+    assert said.returncode == 2
+    assert said.stderr.startswith("error[UnknownActivity]")
+    assert "shop.ship" in said.stderr
+    assert str(flowctl.folder / "plugins") in said.stderr
+
+
+def test_mistakes_in_a_document_are_all_shown_with_their_lines(flowctl: Project) -> None:
+    (flowctl.folder / "order.yaml").write_text(
+        ORDER.replace("retry:", "rety:").replace("input.ask", "input.sak")
+    )
+    said = flowctl("validate", "order.yaml")
+    assert said.returncode == 2
+    assert "order.yaml:21:5" in said.stderr
+    assert "rety" in said.stderr
+    found = json.loads(flowctl("validate", "order.yaml", "--json").stdout)
+    assert {"code", "severity", "message", "file", "line", "column", "hint"} == set(found[0])
+    error = json.loads(flowctl("run", "order.yaml", "--json").stdout)["error"]
+    assert (error["code"], len(error["details"]["errors"])) == ("InvalidDocument", len(found))
+
+
+def test_a_valid_document_is_valid(flowctl: Project) -> None:
+    assert flowctl.json("validate", "order.yaml", "--strict") == []
+
+
+# --- bad input
+
+
+BAD_FILES: dict[str, bytes] = {
+    "empty": b"",
+    "binary": bytes(range(256)) * 40,
+    "huge": b"a: " + b"x" * 5_000_000,
+    "a list": b"[1, 2]",
+    "an alias bomb": b"a: &a [x]\nb: [*a, *a]\n",
+    "a nest": b"[" * 100_000,
+    "a lone surrogate": rb'name: "\ud800"',
+    "utf-16": "dsl: 1".encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("kind", [*BAD_FILES, "missing", "folder", "pipe", "unreadable"])
+def test_a_file_that_is_no_document_is_exit_2_and_a_few_lines(flowctl: Project, kind: str) -> None:
+    file = flowctl.folder / "bad.yaml"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "unreadable":
+        file.write_text(ORDER)
+        file.chmod(0)
+        if os.access(file, os.R_OK):
+            pytest.skip("nothing is unreadable to this user")
+    elif kind != "missing":
+        file.write_bytes(BAD_FILES[kind])
+    for command in ("run", "validate"):
+        said = flowctl(command, "bad.yaml")
+        assert (said.returncode, said.stdout) == (2, "")
+        assert said.stderr.startswith("error[")
+        assert len(said.stderr) < 2_000
+
+
+@pytest.mark.parametrize("arguments", [["-i", b"item=\xff"], ["--id", b"\xed\xa0\x80"]])
+def test_bytes_that_are_not_text_are_refused(flowctl: Project, arguments: list[str | bytes]) -> None:
+    said = flowctl("run", "order.yaml", *arguments)
+    assert said.returncode == 2
+    assert "is not UTF-8" in said.stderr
+
+
+def test_input_that_does_not_fit_starts_nothing(flowctl: Project) -> None:
+    for arguments in (
+        ["-i", "itme=lamp"],
+        [],
+        ["--input", '{"item": 1}'],
+        ["-i", "item=x", "-i", "fail=maybe"],
+    ):
+        said = flowctl("run", "order.yaml", *arguments)
+        assert said.returncode == 2
+        assert said.stderr.startswith("error[InvalidInput]")
+    assert flowctl.json("list") == []
+
+
+# --- streams
+
+
+def test_a_reader_that_leaves_does_not_disturb_a_run(flowctl: Project) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        said = flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=lamp", stdout=writing)
+    finally:
+        os.close(writing)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert flowctl.json("status", "order-1")["status"] == "completed"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's device that is always full")
+def test_an_answer_that_cannot_be_written_is_not_a_success(flowctl: Project) -> None:
+    with open("/dev/full", "w") as full:
+        said = flowctl("activities", "--json", stdout=full)
+    assert said.returncode == 74
+    assert said.stderr.startswith("error[OutputError]")
+
+
+def test_closed_streams_do_not_matter(flowctl: Project) -> None:
+    script = f'exec "{sys.executable}" -m flowctl run order.yaml --id order-1 -i item=lamp <&- >&- 2>&-'
+    done = subprocess.run(["/bin/sh", "-c", script], cwd=flowctl.folder, env=flowctl.environment, timeout=60)
+    assert done.returncode == 0
+    assert flowctl.json("status", "order-1")["status"] == "completed"
+
+
+def test_a_terminal_of_another_encoding_gets_escapes_and_json_stays_json(flowctl: Project) -> None:
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    arguments = ("run", "order.yaml", "--id", "order-1", "-i", "item=lämp→")
+    said = flowctl(*arguments, "--json", environment=ascii_only)
+    assert said.returncode == 0
+    assert json.loads(said.stdout)["input"]["item"] == "lämp→"
+    said = flowctl("status", "order-1", environment=ascii_only)
+    assert said.returncode == 0
+    assert said.stdout.isascii()
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(flowctl: Project) -> None:
+    (flowctl.folder / "order.yaml").write_text(ORDER.replace("wait_for_signal: approve", "sleep: 1h"))
+    with flowctl.start("run", "order.yaml", "-i", "item=lamp", "-i", "ask=true", "--wait", "2h") as process:
+        assert process.stdout is not None
+        while "approval" not in process.stdout.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    run_id = flowctl.json("status", "@last")["id"]
+    assert f"flowctl resume {run_id}" in err
+    assert flowctl("resume", run_id, "--wait", "0s").returncode == 3
+
+
+# --- what a command costs
+
+
+HEAVY = {"asyncio", "jsonschema", "pluggy", "rich", "sqlite_utils", "yaml"}
+IMPORTS = """
+import sys
+from flowctl.cli.entry import execute
+code = execute(sys.argv[1:])
+print(*sorted(set(sys.modules)), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def imported(flowctl: Project, *arguments: str) -> set[str]:
+    command = [sys.executable, "-c", IMPORTS, *arguments]
+    done = subprocess.run(
+        command, cwd=flowctl.folder, env=flowctl.environment, capture_output=True, text=True, check=True
+    )
+    return set(done.stderr.split())
+
+
+def test_help_imports_almost_nothing(flowctl: Project) -> None:
+    modules = imported(flowctl, "--help")
+    assert not modules & (HEAVY | {"sqlite3", "msgspec"})
+    ours = {name for name in modules if name.startswith("flowctl.") and not name.startswith("flowctl.cli")}
+    assert ours == {"flowctl.errors"}
+
+
+def test_reading_pays_for_nothing_it_does_not_use(flowctl: Project) -> None:
+    flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=lamp")
+    for command in ("status", "history"):
+        assert not imported(flowctl, command, "order-1") & HEAVY
+
+
+def test_a_known_document_is_not_read_again(flowctl: Project) -> None:
+    flowctl("run", "order.yaml", "-i", "item=lamp")
+    assert not imported(flowctl, "run", "order.yaml", "-i", "item=lamp") & {"rich", "sqlite_utils", "yaml"}
