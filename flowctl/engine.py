@@ -34,7 +34,7 @@ from flowctl.machine import Interpret, Machine
 from flowctl.model import NO_POLICY, Policy, Workflow
 from flowctl.path import RUN_ID
 from flowctl.runtimes.embedded import POLL, EmbeddedRuntime, wall_clock
-from flowctl.state import RunStatus
+from flowctl.state import ENDED, RunStatus
 
 CommitObserver = Callable[[Change], None]
 
@@ -197,7 +197,7 @@ class Engine:
     def live(self, run_id: str) -> Run:
         """The same for a run that has not ended. ``RunClosed``."""
         run = self.run(run_id)
-        if RunStatus(run.status).ended:
+        if run.status in ENDED:
             raise RunClosed(
                 f"run {run.id} is {run.status}", hint="start a new one, or `flowctl retry` a failed one"
             )
@@ -227,7 +227,7 @@ class Engine:
         run = self.journal.claim(run_id)
         if run is None:
             return await self._watch(run_id, until)
-        if RunStatus(run.status).ended:
+        if run.status in ENDED:
             self._release(run)
             return run
         session = Session(self, observe)
@@ -237,14 +237,14 @@ class Engine:
             return machine.run
         finally:
             await session.close()
-            if not RunStatus(run.status).ended and session.error is None:
+            if run.status not in ENDED and session.error is None:
                 self._release(run)
 
     async def _watch(self, run_id: str, until: int) -> Run:
         """Another live process has the run: look on."""
         while True:
             run = self.run(run_id)
-            if RunStatus(run.status).ended or not self.journal.attended(run_id) or self._clock() >= until:
+            if run.status in ENDED or not self.journal.attended(run_id) or self._clock() >= until:
                 return run
             await asyncio.sleep(POLL)
 

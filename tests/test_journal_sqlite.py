@@ -143,25 +143,34 @@ def test_the_last_to_close_leaves_one_file_with_everything(journal: SqliteJourna
     assert query(path, "SELECT * FROM sessions") == []
 
 
-def test_the_log_is_copied_when_enough_was_written(
-    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+def log_size(path: Path) -> int:
+    return Path(f"{path}-wal").stat().st_size
+
+
+@pytest.mark.parametrize("text", ["", "x" * 100_000], ids=["small rows", "large rows"])
+def test_the_log_does_not_grow_for_ever(
+    text: str, journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 100)
     run = claimed(journal)
-    before = path.stat().st_size
-    append(journal, run, *(f"s{i}" for i in range(200)))
-    assert path.stat().st_size == before
-    monkeypatch.setattr(database, "CHECKPOINT_ROWS", 100)
+    sizes = []
+    for i in range(400):
+        journal.commit([Change(run, [completed(f"s{i}", text)])])
+        sizes.append(log_size(path))
+    assert sizes[-1] == sizes[200]
+
+
+def test_a_reader_who_looks_on_does_not_stop_checkpoints_for_ever(journal: SqliteJournal, path: Path) -> None:
+    run = claimed(journal)
     append(journal, run, "a")
-    assert path.stat().st_size > before
-
-
-def test_the_log_is_copied_when_it_has_grown(
-    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = claimed(journal)
     before = path.stat().st_size
-    monkeypatch.setattr(database, "CHECKPOINT_BYTES", 100_000)
-    journal.commit([Change(run, [completed("a", "x" * 200_000)])])
+    with another_program(path) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM entries").fetchone() == (1,)
+        append(journal, run, *(f"s{i}" for i in range(database.FIRST_CHECKPOINT)))
+        assert path.stat().st_size == before
+    for i in range(database.FIRST_CHECKPOINT):
+        append(journal, run, f"t{i}")
     assert path.stat().st_size > before
 
 

@@ -11,6 +11,7 @@ this package never looks beyond one attempt.
     failures     exceptions as data, whatever they do to resist it
     masking      secrets: put in just before the call, kept out of everything that comes back
     performer    carries attempts out: timeouts, heartbeats, cancellation, isolation
+    runners      tasks that run one coroutine after the other
     threads      threads that can be abandoned
     process      attempts in child processes; ``child`` is the other side, ``wire`` what they speak
     modules      importing a plugin's file, here and in a child

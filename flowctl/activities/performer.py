@@ -3,7 +3,7 @@
 How a call ends is a race between its own answer, its timeouts and the loss of its process. The first that
 arrives on the loop decides; what comes later is ignored. The rules:
 
-1. Time begins when the activity is called, not while it waits for a thread.
+1. Time begins when the activity is called, not while it waits for a thread or a runner.
 2. Being told to stop is not an end. The activity may answer (then that counts), raise, or time out.
 3. A coroutine or a thread that has timed out cannot be made to stop; it is cancelled, or abandoned, and its
    outcome is
@@ -30,6 +30,7 @@ from flowctl.activities.definition import Activity
 from flowctl.activities.failures import failure_from, masked
 from flowctl.activities.masking import NOTHING, Mask, reveal
 from flowctl.activities.process import GRACE, Child, Children, Died
+from flowctl.activities.runners import Runner, Runners
 from flowctl.activities.threads import Threads
 from flowctl.activities.wire import Answer, Raised
 from flowctl.clock import format_duration
@@ -57,6 +58,7 @@ class Performer:
         processes: int = MAX_PROCESSES,
     ) -> None:
         self.loop = loop
+        self.runners = Runners(loop)
         self.threads = Threads(loop, threads)
         self.processes = Threads(loop, processes)  # a process is waited for in a thread
         self.children = Children()
@@ -206,39 +208,47 @@ _WITHDRAWN = Failure("Cancelled", "the attempt was told to stop before it had be
 
 
 class _Coroutine(_Call):
-    """``isolation="async"``: one task on the loop."""
+    """``isolation="async"``: on the loop. Its timeouts are watched once it waits (see ``runners``)."""
 
-    __slots__ = ("running", "task")
+    __slots__ = ("runner",)
+
+    runner: Runner | None
 
     def begin(self) -> None:
-        self.running = False
-        self.task = self.owner.loop.create_task(self._run())
+        self.owner.runners.submit(self)
 
     def cancel(self) -> None:
         if self.told:
             return
         self.told = True
-        self.task.cancel()
-        if not self.running:  # a task that is cancelled before its first step never enters its coroutine
+        if self.owner.runners.withdraw(self):
             self.owner.loop.call_soon(self.finish, self.failed(_WITHDRAWN))
+        else:
+            self._task().cancel()
 
     def give_up(self, failure: Failure) -> None:
         outcome = self.failed(failure, uncertain=True)
         self.told = True
-        self.task.cancel()
+        task = self._task()
+        task.cancel()
         # asyncio.run waits for all tasks it knows of, and this one may never end
-        asyncio.tasks._unregister_task(self.task)
+        asyncio.tasks._unregister_task(task)
         self.finish(outcome)
 
-    async def _run(self) -> None:
-        self.running = True
+    async def run(self) -> None:
         try:
-            bound = self.bind()
-            self.started()
-            outcome = self.answered(await self.activity.function(**bound))
+            outcome = self.answered(await self.activity.function(**self.bind()))
         except BaseException as error:
             outcome = self.raised(error)
         self.finish(outcome)
+
+    def waits(self) -> None:
+        self.started()
+
+    def _task(self) -> asyncio.Task[None]:
+        assert self.runner is not None
+        assert self.runner.task is not None
+        return self.runner.task
 
 
 class _Thread(_Call):

@@ -2,15 +2,15 @@
 
 The way of a document, one module each::
 
-    loader       bytes → data with places     YAML on the event stream; ``syntax`` explains what is not YAML
-    schema       its shape                    workflow.schema.json, verb by verb; ``sentences`` says what it finds
-    checks       its meaning                  ids, signals, durations, contradictions
-    references   its expressions              every name is there, and comes before
-    build        data → model                 what the interpreter walks
-    inputs       the JSON Schemas it brings   defaults, and what input, payloads and output must be
+    loader       bytes → data with places   YAML on the event stream; ``syntax`` explains what is not YAML
+    schema       its shape                  the JSON Schema, verb by verb; ``sentences`` says what it finds
+    checks       its meaning                ids, signals, durations, contradictions
+    references   its expressions            every name is there, and comes before
+    build        data → model               what the interpreter walks
+    inputs       the schemas it brings      defaults, and what input, payloads and output must be
 
-``structure`` holds the tables of verbs that all of them walk by; ``diagnostics`` what a mistake looks like. Everything
-imports YAML and JSON Schema only when it comes to that: a stored document needs neither.
+``structure`` holds the tables of verbs that all of them walk by; ``diagnostics`` what a mistake looks like.
+Everything imports YAML and JSON Schema only when it comes to that: a stored document needs neither.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def load(
 ) -> Loaded:
     """Read and check a document. ``name`` is what messages call its file.
 
-    ``activities`` are the registered names, None if they are not known; ``functions`` what plugins add to expressions.
-    Raises ``InvalidDocument`` with every mistake, in the order of the document.
+    ``activities`` are the registered names, None if they are not known; ``functions`` what plugins add to
+    expressions. Raises ``InvalidDocument`` with every mistake, in the order of the document.
     """
     from flowctl.document.checks import check_meaning
     from flowctl.document.diagnostics import Report
@@ -69,7 +69,9 @@ def load(
 
 
 def read(path: Path) -> str:
-    """The text of a document's file. ``UsageError`` if it cannot be read, ``InvalidDocument`` if it is not a text."""
+    """The text of a document's file. ``UsageError`` if it cannot be read, ``InvalidDocument`` if it is not a
+    text.
+    """
     from flowctl.document.files import read_file
     from flowctl.document.loader import text_of
 
@@ -87,7 +89,9 @@ def digest_of(body: Mapping[str, Any]) -> str:
 
 
 def scalar(text: str) -> Any:
-    """The value of a plain YAML scalar: ``true`` is a boolean, ``12`` a number, ``no`` a text. ``InvalidInput``."""
+    """The value of a plain YAML scalar: ``true`` is a boolean, ``12`` a number, ``no`` a text.
+    ``InvalidInput``.
+    """
     from flowctl.document.scalars import core
 
     return core(text)

@@ -1,7 +1,8 @@
 """Data to model: what a document that was checked means.
 
-Runs whenever a stored document is executed again, so it is quick and imports little: it checks nothing, and knows no
-places. Durations become milliseconds, texts become templates, names of activity entries become what they stand for.
+Runs whenever a stored document is executed again, so it is quick and imports little: it checks nothing, and
+knows no places. Durations become milliseconds, texts become templates, names of activity entries become what
+they stand for.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 from flowctl.clock import parse_duration
 from flowctl.document.inputs import Gate, InputGate
-from flowctl.document.structure import verb_of
+from flowctl.document.structure import DEFAULT_TIMEOUT, verb_of
 from flowctl.errors import InvalidDocument
 from flowctl.expressions import Expression, Template, condition, template
 from flowctl.model import (
@@ -32,9 +33,6 @@ from flowctl.model import (
 )
 from flowctl.retry import ONCE, RetryPolicy
 
-DEFAULT_TIMEOUT = "24h"
-"""The longest life of a run whose document does not say."""
-
 RECORDED_WHEN_READ = frozenset({"elapsed", "history_length", "history_size"})
 """Attributes of ``run`` that change as it goes on."""
 
@@ -51,8 +49,8 @@ def build(body: Items, digest: str, functions: Any = None) -> Workflow:
 
 
 class _Builder:
-    """``own`` collects what the expressions of one step refer to, ``all`` those of everything inside a compensation,
-    ``ids`` the step ids of the scope that is being built.
+    """``own`` collects what the expressions of one step refer to, ``all`` those of everything inside a
+    compensation, ``ids`` the step ids of the scope that is being built.
     """
 
     def __init__(self, body: Items, functions: Any) -> None:
@@ -79,7 +77,9 @@ class _Builder:
             steps=steps,
             ids=ids,
             output=output,
-            signals={name: _signal(name, signal or {}) for name, signal in (body.get("signals") or {}).items()},
+            signals={
+                name: _signal(name, signal or {}) for name, signal in (body.get("signals") or {}).items()
+            },
             secrets=frozenset(body.get("secrets", ())),
             defaults=_policy(body.get("defaults", {})),
             on_failure=body.get("on_failure", "compensate"),
@@ -166,7 +166,11 @@ class _Builder:
 
     def sleep(self, step: Items) -> dict[str, Any]:
         sleep = step["sleep"]
-        return {"until": self.template(sleep["until"])} if isinstance(sleep, dict) else {"duration": self.template(sleep)}
+        return (
+            {"until": self.template(sleep["until"])}
+            if isinstance(sleep, dict)
+            else {"duration": self.template(sleep)}
+        )
 
     def wait_for_signal(self, step: Items) -> dict[str, Any]:
         names = step["wait_for_signal"]
@@ -197,7 +201,7 @@ class _Builder:
     # --- activities and what undoes them
 
     def entry(self, name: str, holder: Items) -> tuple[str, Policy]:
-        """The registered name of an activity, and the policy of ``holder`` over that of the entry it names."""
+        """The registered name of an activity; the policy of ``holder`` over that of the entry it names."""
         entry = self.entries.get(name)
         registered = entry["uses"] if entry is not None else name
         self.activities.add(registered)
@@ -212,7 +216,9 @@ class _Builder:
         all_outside, self.all = self.all, set()
         ids_outside, self.ids = self.ids, []
         arguments = self.template(written.get("with", {}), secrets=True)
-        name, policy = self.entry(written["activity"], written) if "activity" in written else (None, _policy(written))
+        name, policy = None, _policy(written)
+        if "activity" in written:
+            name, policy = self.entry(written["activity"], written)
         compensation = Compensation(
             activity=name,
             arguments=arguments,
@@ -229,7 +235,7 @@ class _Builder:
 
     def captures(self) -> frozenset[tuple[str, ...]]:
         """What the expressions of a compensation refer to outside of it."""
-        inside = {("steps", id) for id in self.ids}
+        inside = {("steps", name) for name in self.ids}
         return frozenset(r for r in self.all if r[0] not in _OF_THE_UNDOING and r[:2] not in inside)
 
 

@@ -1,7 +1,7 @@
 """What a schema cannot say: meaning that spans several parts of a document.
 
-Each check looks at one rule of the language and reports what breaks it. All of them see documents whose shape may be
-wrong too, because an author wants every mistake at once; so they look, and never assume.
+Each check looks at one rule of the language and reports what breaks it. All of them see documents whose shape
+may be wrong too, because an author wants every mistake at once; so they look, and never assume.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from flowctl.document.inputs import schema_problems
 from flowctl.document.places import Pointer
 from flowctl.document.schema import name_of
 from flowctl.document.structure import (
+    DEFAULT_TIMEOUT,
     NOT_YET_ATTRIBUTES,
     NOT_YET_COMPENSATIONS,
     NOT_YET_VERBS,
@@ -28,12 +29,7 @@ from flowctl.expressions.hints import did_you_mean, nearest
 from flowctl.path import reserved
 from flowctl.retry import RetryPolicy
 
-DEFAULT_TIMEOUT = "24h"
-"""The longest life of a run whose document does not say."""
-
 _LIMITS = ("timeout", "total_timeout", "heartbeat_timeout")
-_WITHIN = (("timeout", "total_timeout"), ("heartbeat_timeout", "timeout"))
-"""Pairs of durations of which the first cannot be longer than the second."""
 
 _MADE_UP = re.compile(rf"_({'|'.join(VERBS)})[0-9]+\Z")
 """The segments of steps without an id."""
@@ -49,7 +45,9 @@ _PARTING = frozenset({"return", "continue_as_new"})
 
 
 def check_meaning(data: Mapping[str, Any], report: Report, activities: Collection[str] | None) -> None:
-    """Report what is wrong in the meaning of a document. ``activities`` are the registered names, None if unknown."""
+    """Report what is wrong in the meaning of a document. ``activities`` are the registered names, None if
+    unknown.
+    """
     _Checks(data, report, activities).document()
 
 
@@ -79,7 +77,9 @@ class _Checks:
 
     def schemas(self) -> None:
         """What the document brings along must be JSON Schemas that can be applied."""
-        places: list[tuple[Pointer, Any]] = [((name,), self.data.get(name)) for name in ("input", "output_schema")]
+        places: list[tuple[Pointer, Any]] = [
+            ((name,), self.data.get(name)) for name in ("input", "output_schema")
+        ]
         for name, signal in self.signals.items():
             places.append((("signals", name, "payload"), _mapping(signal).get("payload")))
         for pointer, schema in places:
@@ -97,7 +97,7 @@ class _Checks:
     # --- steps
 
     def steps(self, steps: Any, pointer: Pointer, ids: dict[str, Pointer], **inside: bool) -> None:
-        """A list of steps. ``ids`` are those of its scope; ``inside`` what it is part of: undoing, cleaning."""
+        """A list of steps. ``ids`` are those of its scope, ``inside`` says if it undoes or cleans up."""
         ended: str | None = None
         for index, step in enumerate(steps if isinstance(steps, list) else ()):
             if not isinstance(step, dict):
@@ -109,13 +109,20 @@ class _Checks:
                 ended = None  # one warning for all that follows
             self.step(step, here, ids, **inside)
             verb = verb_of(step)
-            if verb is not None and VERBS[verb].ends and "if" not in step and step.get("optional") is not True:
+            if (
+                verb is not None
+                and VERBS[verb].ends
+                and "if" not in step
+                and step.get("optional") is not True
+            ):
                 ended = f"'{verb}'"
 
-    def step(self, step: Mapping[str, Any], pointer: Pointer, ids: dict[str, Pointer], **inside: bool) -> None:
+    def step(
+        self, step: Mapping[str, Any], pointer: Pointer, ids: dict[str, Pointer], **inside: bool
+    ) -> None:
         name = name_of(step, pointer)
         verb = verb_of(step)
-        self.id(step, verb, pointer, ids, name)
+        self.name(step, verb, pointer, ids, name)
         if verb is None:
             return
         self.not_yet(step, verb, pointer, name)
@@ -128,23 +135,29 @@ class _Checks:
             self.steps(steps, pointer + relative, scope, **(inside | {"cleaning": cleaning}))
         self.compensate(step, pointer, name, verb, **inside)
 
-    def id(
+    def name(
         self, step: Mapping[str, Any], verb: str | None, pointer: Pointer, ids: dict[str, Pointer], name: str
     ) -> None:
-        id = step.get("id")
-        if not isinstance(id, str):
-            if id is None and verb is not None and VERBS[verb].effect:
+        chosen = step.get("id")
+        if not isinstance(chosen, str):
+            if chosen is None and verb is not None and VERBS[verb].effect:
                 message = f"{name} needs an 'id': '{verb}' has an effect, and the id names it in the journal"
-                self.report.error("MissingKey", pointer, message, hint="write 'id: …', such as " + _proposal(step, verb))
+                self.report.error(
+                    "MissingKey", pointer, message, hint="write 'id: …', such as " + _proposal(step, verb)
+                )
             return
         place = (*pointer, "id")
-        if reserved(id) or _MADE_UP.match(id):
-            self.report.error("ReservedId", place, f"the id {shown(id)} has a meaning in paths", hint="choose another")
-        elif id in ids:
-            line = self.report.line(ids[id])
-            self.report.error("DuplicateId", place, f"the id {shown(id)} is taken", hint=f"by the step on line {line}")
+        if reserved(chosen) or _MADE_UP.match(chosen):
+            self.report.error(
+                "ReservedId", place, f"the id {shown(chosen)} has a meaning in paths", hint="choose another"
+            )
+        elif chosen in ids:
+            line = self.report.line(ids[chosen])
+            self.report.error(
+                "DuplicateId", place, f"the id {shown(chosen)} is taken", hint=f"by the step on line {line}"
+            )
         else:
-            ids[id] = place
+            ids[chosen] = place
 
     def not_yet(self, step: Mapping[str, Any], verb: str, pointer: Pointer, name: str) -> None:
         if verb in NOT_YET_VERBS:
@@ -156,24 +169,26 @@ class _Checks:
             self.report.error("NotExecutable", (*pointer, key), message, key=True)
 
     def contradictions(self, step: Mapping[str, Any], pointer: Pointer, name: str) -> None:
+        entry = _mapping(self.entries.get(str(step.get("activity"))))
         for one, other, why in _EXCLUSIVE:
-            if step.get(one) not in (None, False) and step.get(other, "none") != "none":
+            if step.get(one) not in (None, False) and step.get(other, entry.get(other, "none")) != "none":
                 message = f"'{one}' and '{other}' exclude each other in {name}"
                 self.report.error("Contradiction", (*pointer, one), message, hint=why, key=True)
 
     def policy(self, holder: Mapping[str, Any], pointer: Pointer, name: str, *, bounded: bool = True) -> None:
-        """The durations and the retry of a step, an entry or the defaults. ``bounded``: they end with the run."""
+        """The durations and the retry of a step, an entry or the defaults. ``bounded``: they end with the
+        run.
+        """
         for key in _LIMITS:
             limit = duration(holder.get(key))
-            if limit == 0:
+            if limit == 0 and "wait_for_signal" not in holder:  # which then takes what is there already
                 self.report.error("BadValue", (*pointer, key), f"'{key}' of {name} is no time at all")
             elif bounded:
                 self.within_life(limit, (*pointer, key), f"'{key}' of {name}")
-        for shorter, longer in _WITHIN:
-            one, other = duration(holder.get(shorter)), duration(holder.get(longer))
-            if one is not None and other is not None and one > other:
-                message = f"'{shorter}' of {name} is longer than its '{longer}'"
-                self.report.error("TooLong", (*pointer, shorter), message)
+        beat, attempt = duration(holder.get("heartbeat_timeout")), duration(holder.get("timeout"))
+        if beat is not None and attempt is not None and beat >= attempt:
+            message = f"'heartbeat_timeout' of {name} does nothing: its 'timeout' comes first"
+            self.report.warning("NoEffect", (*pointer, "heartbeat_timeout"), message, key=True)
         retry = holder.get("retry")
         if isinstance(retry, dict):
             self.retry(retry, (*pointer, "retry"), name)
@@ -182,12 +197,12 @@ class _Checks:
         delay, most = duration(retry.get("delay")), duration(retry.get("max_delay"))
         longest = most if most is not None else RetryPolicy().max_delay
         if delay is not None and delay > longest:
-            hint = None if most is not None else "without 'max_delay' no wait is longer than 1m; write 'max_delay' too"
-            message = f"the 'delay' of {name} is longer than its 'max_delay'"
-            self.report.error("TooLong", (*pointer, "delay"), message, hint=hint)
+            message = f"{name} waits {format_duration(longest)}, its 'max_delay', and not its longer 'delay'"
+            hint = "write 'max_delay' too" if most is None else None
+            self.report.warning("NoEffect", (*pointer, "delay"), message, hint=hint, key=True)
         if "factor" in retry and retry.get("backoff", "exponential") != "exponential":
             message = f"'factor' does nothing in {name}: its 'backoff' is not exponential"
-            self.report.error("Contradiction", (*pointer, "factor"), message, key=True)
+            self.report.warning("NoEffect", (*pointer, "factor"), message, key=True)
 
     def within_life(self, limit: int | None, pointer: Pointer, what: str) -> None:
         if limit is not None and limit > self.life:
@@ -198,7 +213,9 @@ class _Checks:
 
     # --- verbs
 
-    def of_verb(self, step: Mapping[str, Any], verb: str, pointer: Pointer, name: str, **inside: bool) -> None:
+    def of_verb(
+        self, step: Mapping[str, Any], verb: str, pointer: Pointer, name: str, **inside: bool
+    ) -> None:
         if verb == "activity":
             self.activity(step["activity"], (*pointer, "activity"))
         elif verb == "sleep":
@@ -211,7 +228,9 @@ class _Checks:
             self.report.error("MissingKey", pointer, f"{name} has neither 'catch' nor 'finally'")
         elif verb in _PARTING and (inside.get("undoing") or inside.get("cleaning")):
             where = "a compensation" if inside.get("undoing") else "'finally'"
-            self.report.error("Contradiction", (*pointer, verb), f"'{verb}' cannot stand in {where}", key=True)
+            self.report.error(
+                "Contradiction", (*pointer, verb), f"'{verb}' cannot stand in {where}", key=True
+            )
 
     def activity(self, name: Any, pointer: Pointer) -> None:
         """An activity that is called: an entry of the document, or a registered one."""
@@ -223,7 +242,9 @@ class _Checks:
     def registered_name(self, name: Any, pointer: Pointer, besides: Collection[str] = ()) -> None:
         if isinstance(name, str) and self.registered is not None and name not in self.registered:
             hint = did_you_mean(name, [*self.registered, *besides]) or "is its plugin installed?"
-            self.report.error("UnknownActivity", pointer, f"no plugin registers the activity {shown(name)}", hint=hint)
+            self.report.error(
+                "UnknownActivity", pointer, f"no plugin registers the activity {shown(name)}", hint=hint
+            )
 
     def sleep(self, step: Mapping[str, Any], pointer: Pointer, name: str, *, bounded: bool) -> None:
         sleep = step["sleep"]
@@ -243,7 +264,8 @@ class _Checks:
             self.within_life(length, (*pointer, "sleep"), f"'sleep' of {name}")
         timeout = duration(step.get("timeout"))
         if timeout is not None and length > timeout:
-            self.report.error("TooLong", (*pointer, "sleep"), f"'sleep' of {name} is longer than its 'timeout'")
+            message = f"{name} always fails: its 'sleep' is longer than its 'timeout'"
+            self.report.warning("NoEffect", (*pointer, "sleep"), message, key=True)
 
     def wait_for_signal(self, step: Mapping[str, Any], pointer: Pointer, name: str) -> None:
         written = step["wait_for_signal"]
@@ -254,13 +276,15 @@ class _Checks:
             self.awaited.add(signal)
             if signal not in self.signals:
                 near = nearest(signal, self.signals)
-                hint = f"did you mean {near!r}?" if near else f"declare it: 'signals: {{{signal[:40]}: {{}}}}'"
+                hint = (
+                    f"did you mean {near!r}?" if near else f"declare it: 'signals: {{{signal[:40]}: {{}}}}'"
+                )
                 place = (*pointer, "wait_for_signal", *([index] if written is names else []))
                 message = f"the signal {shown(signal)} is not declared under 'signals'"
                 self.report.error("UndeclaredSignal", place, message, hint=hint)
         if "on_timeout" in step and "timeout" not in step:
             message = f"'on_timeout' does nothing in {name}, which has no 'timeout'"
-            self.report.error("Contradiction", (*pointer, "on_timeout"), message, key=True)
+            self.report.warning("NoEffect", (*pointer, "on_timeout"), message, key=True)
 
     def switch(self, cases: Any, pointer: Pointer) -> None:
         for index, case in enumerate(cases if isinstance(cases, list) else ()):
@@ -270,7 +294,9 @@ class _Checks:
                 message = "a case has either 'if' and 'steps', or 'else'"
                 self.report.error("Contradiction", (*pointer, index, "else"), message, key=True)
             if index < len(cases) - 1:
-                self.report.error("Contradiction", (*pointer, index, "else"), "'else' is the last case", key=True)
+                self.report.error(
+                    "Contradiction", (*pointer, index, "else"), "'else' is the last case", key=True
+                )
 
     # --- compensations
 
@@ -290,7 +316,9 @@ class _Checks:
             return
         ways = [way for way in ("activity", "workflow", "steps") if way in compensate]
         if not ways:
-            self.report.error("MissingKey", place, f"'compensate' of {name} does not say how", hint="write 'activity: NAME'")
+            self.report.error(
+                "MissingKey", place, f"'compensate' of {name} does not say how", hint="write 'activity: NAME'"
+            )
         elif len(ways) > 1:
             message = f"'compensate' of {name} has both '{ways[0]}' and '{ways[1]}'"
             self.report.error("Contradiction", (*place, ways[1]), message, key=True)
@@ -317,7 +345,9 @@ class _Checks:
 
     def unused(self) -> None:
         for name in self.signals.keys() - self.awaited:
-            self.report.warning("Unused", ("signals", name), f"no step waits for the signal {shown(name)}", key=True)
+            self.report.warning(
+                "Unused", ("signals", name), f"no step waits for the signal {shown(name)}", key=True
+            )
         for name in self.entries.keys() - self.used:
             message = f"no step uses the activity entry {shown(name)}"
             self.report.warning("Unused", ("activities", name), message, key=True)

@@ -1,15 +1,15 @@
 """Mistakes in a document: what each is called, where it is, how it is shown.
 
-A ``Diagnostic`` is one sentence with a place and a way out. ``CODES`` lists every code there is: they are part of the
-interface (``--json``), so one that is published keeps its name. ``Report`` collects them while a document is checked,
-because an author wants to hear of all mistakes at once.
+A ``Diagnostic`` is one sentence with a place and a way out. ``CODES`` lists every code there is: they are
+part of the interface (``--json``), so one that is published keeps its name. ``Report`` collects them while a
+document is checked, because an author wants to hear of all mistakes at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from flowctl.document.places import Place, Pointer, Tree
@@ -40,9 +40,10 @@ CODES: Mapping[str, str] = {
     "DuplicateId": "the same id twice in one scope",
     "ReservedId": "an id that is a word of the language",
     "Contradiction": "attributes that exclude each other",
-    "TooLong": "a duration longer than what it is part of",
+    "TooLong": "a duration longer than the run's",
     "BadSchema": "not a JSON Schema, or one that flowctl cannot apply",
     "Unreachable": "a step that can never run (warning)",
+    "NoEffect": "something written that changes nothing, or not what it seems to (warning)",
     "Unused": "something declared and never used (warning)",
     "MaybeNull": "a value that can be null where it is used (warning)",
 }
@@ -56,7 +57,7 @@ _EXCERPT = 160
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line itself, as it can be shown."""
+    """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line, as it can be shown."""
 
     code: str
     severity: Severity
@@ -91,9 +92,9 @@ class Diagnostic:
 class Report:
     """The diagnostics of one document, collected."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, found: Iterable[Diagnostic] = ()) -> None:
         self._tree = tree
-        self._found: list[Diagnostic] = []
+        self._found = list(found)
 
     def error(
         self, code: str, pointer: Pointer, message: str, *, hint: str | None = None, key: bool = False

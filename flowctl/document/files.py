@@ -1,7 +1,7 @@
 """Files that hold documents: regular ones, of a size that can be one.
 
-A name on a command line can be anything: a pipe that never ends, a device, ten gigabytes. It is looked at before it is
-read, through the same descriptor, so that what was looked at is what is read.
+A name on a command line can be anything: a pipe that never ends, a device, ten gigabytes. It is looked at
+before it is read, through the same descriptor, so that what was looked at is what is read.
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ def read_file(path: Path) -> bytes:
         return _content(descriptor, path)
     except OSError as error:
         raise UsageError(f"the file {str(path)!r} cannot be read: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
 
 
 def _content(descriptor: int, path: Path) -> bytes:
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = next((name for test, name in _KINDS if test(status.st_mode)), "no file")
-            raise UsageError(f"{str(path)!r} is {kind}, not a file with a document")
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        kind = next((name for test, name in _KINDS if test(mode)), "something else")
+        raise UsageError(f"{str(path)!r} is {kind}, not a file with a document")
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UsageError(f"the file {str(path)!r} is over the limit of {MAX_BYTES:,} bytes for a document")

@@ -1,12 +1,12 @@
 """The JSON Schemas that a document brings along: for its input, its signals' payloads and its output.
 
-Both sides are untrusted here. A schema can refer to itself without end, or branch until the sun goes down; a value can
-be made to suit it. So
+Both sides are untrusted here. A schema can refer to itself without end, or branch until the sun goes down; a
+value can be made to suit it. So
 
 - references stay inside the schema: nothing is ever fetched;
 - patterns are RE2, which is linear in the text; what RE2 cannot do (look-around, back-references) is refused;
-- every keyword that is applied costs ``FUEL``, by its length, and equal items are found by hashing, not by comparing
-  each with each;
+- every keyword that is applied costs ``FUEL``, by its length, and equal items are found by hashing, not by
+  comparing each with each;
 - ``jsonschema`` is imported when a value is checked, and only if there is a schema.
 """
 
@@ -44,7 +44,9 @@ class _OutOfFuel(Exception):
 
 
 class InputGate:
-    """What the input of a run passes: defaults filled in, then checked against the schema. Compiled on first use."""
+    """What the input of a run passes: defaults filled in, then checked against the schema. Compiled on first
+    use.
+    """
 
     def __init__(self, schema: Mapping[str, Any] | None) -> None:
         self._defaults = schema or {}
@@ -55,7 +57,7 @@ class InputGate:
         values.check(value, "the input")
         if not isinstance(value, dict):
             raise InvalidInput(f"the input must be a mapping, not {values.kind_of(value)}")
-        filled = with_defaults(self._defaults, value)
+        filled: dict[str, Any] = with_defaults(self._defaults, value)
         problem = self._check(filled, "input") if self._check else None
         if problem is not None:
             raise InvalidInput(f"the input does not fit: {problem}")
@@ -64,7 +66,9 @@ class InputGate:
 
 
 class Gate:
-    """What a payload or an output passes: a call returns what is wrong with it, or None. Compiled on first use."""
+    """What a payload or an output passes: a call returns what is wrong with it, or None. Compiled on first
+    use.
+    """
 
     def __init__(self, schema: Schema | None, name: str) -> None:
         self._check = checker(schema) if schema is not None else None
@@ -83,7 +87,9 @@ def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def with_defaults(schema: Any, value: Any) -> Any:
-    """``value`` with the defaults of missing properties, at every level that is there. ``value`` is not changed."""
+    """``value`` with the defaults of missing properties, at every level that is there. ``value`` is not
+    changed.
+    """
     properties = schema.get("properties") if isinstance(schema, dict) else None
     if not isinstance(value, dict) or not isinstance(properties, dict):
         return value
@@ -117,7 +123,7 @@ def checker(schema: Schema) -> Callable[[Any, str], str | None]:
 
 
 def problem_of(validator: Validator, value: Any, name: str) -> str | None:
-    """The first findings of a validation in one line, or None. Raises ``_OutOfFuel`` or ``RecursionError``."""
+    """The first findings of a validation in one line, or None. ``_OutOfFuel``, ``RecursionError``."""
     token = _left.set(FUEL)
     try:
         found: dict[Finding, None] = {}
@@ -150,9 +156,9 @@ def _validator_class() -> Callable[[Any], Validator]:
         "additionalProperties": _additional_properties,
         "uniqueItems": _unique_items,
     }
-    return validators.extend(
-        Draft202012Validator, {name: _fuelled(function) for name, function in keywords.items()}
-    )
+    fuelled = {name: _fuelled(function) for name, function in keywords.items()}
+    extended: Callable[[Any], Validator] = validators.extend(Draft202012Validator, fuelled)  # type: ignore[no-untyped-call]
+    return extended
 
 
 def _fuelled(function: Any) -> Any:
@@ -342,7 +348,9 @@ def target(schema: Any, reference: str) -> tuple[Pointer, Any] | None:
             if isinstance(node, list) and part.isdecimal() and part.isascii() and len(part) < 8
             else part
         )
-        if not (isinstance(node, dict) and key in node or isinstance(key, int) and key < len(node)):
+        if key not in (
+            range(len(node)) if isinstance(node, list) else node if isinstance(node, dict) else ()
+        ):
             return None
         node = node[key]
         pointer.append(key)

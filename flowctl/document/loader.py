@@ -1,14 +1,16 @@
 """Bytes to data with places: the YAML of flowctl, read on the *event* stream.
 
-PyYAML's loaders build Python objects while they read: aliases that expand without end, dates, ``no`` as false, and
-errors of a dozen types, a crash of the process among them. Here its parser only says what comes next, and this module
-decides, event by event, so that every limit holds **before** anything is built. Rules:
+PyYAML's loaders build Python objects while they read: aliases that expand without end, dates, ``no`` as
+false, and errors of a dozen types, a crash of the process among them. Here its parser only says what comes
+next, and this module decides, event by event, so that every limit holds **before** anything is built. Rules:
 
-1. Scalars are those of the YAML 1.2 core schema: ``no``, ``on``, ``1:30`` and dates are strings. What JSON has no
-   word for (infinities, integers beyond 64 bits) is refused.
-2. Anchors, aliases, merge keys, tags, repeated keys, keys that are not text and several documents are refused, each
-   with its place. They do not end the reading: an author hears of all of them at once. Only what is not YAML does.
-3. A JSON file is read like any other: JSON is YAML, but for pairs of surrogate escapes, which are joined first.
+1. Scalars are those of the YAML 1.2 core schema: ``no``, ``on``, ``1:30`` and dates are strings. What JSON
+   has no word for (infinities, integers beyond 64 bits) is refused.
+2. Anchors, aliases, merge keys, tags, repeated keys, keys that are not text and several documents are
+   refused, each with its place. They do not end the reading: an author hears of all of them at once. Only
+   what is not YAML does.
+3. A JSON file is read like any other: JSON is YAML, but for pairs of surrogate escapes, which are joined
+   first.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from flowctl.document.diagnostics import Diagnostic, diagnostic, invalid, shown
 from flowctl.document.places import START, Place, Pointer, Tree
+from flowctl.document.scalars import NUMBER_STARTS, WORDS, core
 from flowctl.document.syntax import explain
-from flowctl.values import MAX_INT, MIN_INT
+from flowctl.values import NotJson
 
 if TYPE_CHECKING:
-    from yaml.events import Event, ScalarEvent
+    from yaml.events import Event
 
 MAX_BYTES = 1 << 20
 """Bytes of a document. A longer one is data, and data is an input."""
@@ -37,66 +40,69 @@ _LINE_BREAK = re.compile(r"\r\n?|\n")
 _FOREIGN = re.compile(
     "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
-"""What may not stand in a document as it is. U+0085, U+2028 and U+2029 are line breaks to PyYAML and text to YAML 1.2
-and JSON: written as escapes they mean the same everywhere."""
+"""What may not stand in a document as it is. U+0085, U+2028 and U+2029 are line breaks to PyYAML and text to
+YAML 1.2 and JSON: written as escapes they mean the same everywhere.
+"""
 
 _BYTE_ORDER = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 _UTF8_MARK = "\ufeff"
 
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-_NUMBER_STARTS = frozenset("-+.0123456789")
-_INTEGER = re.compile(r"[-+]?[0-9]+\Z")
-_BASED = re.compile(r"0o(?P<octal>[0-7]+)\Z|0x(?P<hex>[0-9a-fA-F]+)\Z")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
-
 _REFUSED = "\0"
-"""Begins the names of refused keys in pointers: no document contains it. Such keys are not part of the data."""
+"""Begins the names of refused keys in pointers: no document contains it. Such keys are not part of the data.
+"""
 
 _SURROGATE_PAIR = re.compile(
     r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
 )
 
 
-def read_tree(source: bytes | str, file: str) -> tuple[Tree, list[Diagnostic]]:
-    """The data of a document with its places, and what the loader refused in it.
-
-    Raises ``InvalidDocument`` if the text is not YAML, or over a limit: then there is nothing to go on with.
+def load_yaml(source: bytes | str, file: str) -> Any:
+    """The data of a YAML or JSON text that need not be a workflow. ``InvalidDocument`` with all that was
+    refused.
     """
-    text = _decoded(source, file)
-    reader = _Reader(text, file)
-    return reader.run()
+    tree, refused = read_tree(text_of(source, file), file)
+    if refused:
+        raise invalid(file, refused)
+    return tree.data
 
 
-class _NotJson(ValueError):
-    """A scalar that JSON does not have."""
-
-
-class _Stop(Exception):
-    """The reading cannot go on; what is wrong is in the reader's mistakes."""
-
-
-def _decoded(source: bytes | str, file: str) -> str:
-    """The text of a document: UTF-8, within the limit, without characters that YAML does not allow."""
+def text_of(source: bytes | str, file: str) -> str:
+    """The text of a document: UTF-8, within the limit, and only characters that YAML allows.
+    ``InvalidDocument``.
+    """
     try:
-        data = source.encode() if isinstance(source, str) else source
-        if len(data) > MAX_BYTES:
-            raise invalid(
-                file, [_flat(file, "TooLarge", f"the document is over the limit of {MAX_BYTES:,} bytes")]
-            )
-        text = source if isinstance(source, str) else data.decode()
+        data = source if isinstance(source, bytes) else source.encode()
+        text = source if isinstance(source, str) else source.decode()
+    except UnicodeDecodeError as error:
+        raise invalid(file, [_undecodable(error.object, file, error)]) from None
     except UnicodeEncodeError:
         raise invalid(file, [_flat(file, "BadEncoding", "the text has a lone surrogate")]) from None
-    except UnicodeDecodeError as error:
-        raise invalid(file, [_undecodable(data, file, error)]) from None
+    if len(data) > MAX_BYTES:
+        raise invalid(
+            file, [_flat(file, "TooLarge", f"the document is over the limit of {MAX_BYTES:,} bytes")]
+        )
     text = text.removeprefix(_UTF8_MARK)
     if found := _FOREIGN.search(text):
         raise invalid(file, [_foreign(text, file, found.start())])
     return text
+
+
+def read_tree(text: str, file: str) -> tuple[Tree, list[Diagnostic]]:
+    """The data of a text with its places, and what was refused in it.
+
+    Raises ``InvalidDocument`` if the text is not YAML, or over a limit: then there is nothing to go on with.
+    """
+    reader = _Reader(text, file)
+    try:
+        data = reader.document()
+    except _Stop:
+        raise invalid(file, reader.mistakes) from None
+    tree = Tree(data, file, reader.lines, reader.values, reader.keys, frozenset(reader.broken))
+    return tree, reader.mistakes
+
+
+class _Stop(Exception):
+    """The reading cannot go on; what is wrong is in the reader's mistakes."""
 
 
 def _flat(file: str, code: str, message: str, hint: str | None = None, place: Place = START) -> Diagnostic:
@@ -133,35 +139,6 @@ def _foreign(text: str, file: str, index: int) -> Diagnostic:
     )
 
 
-def _scalar(text: str) -> Any:
-    """The value of a plain scalar, by the core schema of YAML 1.2. ``_NotJson`` for what JSON lacks."""
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] not in _NUMBER_STARTS:
-        return text
-    if _INTEGER.match(text):
-        return _integer(text, 10)
-    if based := _BASED.match(text):
-        return _integer(text[2:], 8 if based["octal"] else 16)
-    if _FLOAT.match(text):
-        value = float(text)
-        if value in (float("inf"), float("-inf")):
-            raise _NotJson(f"the number {shown(text)} is too large")
-        return value
-    if _NOT_FINITE.match(text):
-        raise _NotJson(f"{shown(text)} is not a number of JSON")
-    return text
-
-
-def _integer(digits: str, base: int) -> int:
-    # Python refuses to convert very long decimals, and leading zeros count as digits: both end here.
-    significant = digits.lstrip("+-").lstrip("0")
-    value = int(digits, base) if len(significant) <= 40 and len(digits) <= 400 else MAX_INT + 1
-    if not MIN_INT <= value <= MAX_INT:
-        raise _NotJson(f"the integer {shown(digits)} is beyond 64 bits")
-    return value
-
-
 class _Reader:
     """One pass over the events of one document."""
 
@@ -177,14 +154,6 @@ class _Reader:
         self.mistakes: list[Diagnostic] = []
         self.nodes = 0
         self.parser = _parser(_joined(text))
-
-    def run(self) -> tuple[Tree, list[Diagnostic]]:
-        try:
-            data = self.document()
-        except _Stop:
-            raise invalid(self.file, self.mistakes) from None
-        tree = Tree(data, self.file, self.lines, self.values, self.keys, frozenset(self.broken))
-        return tree, self.mistakes
 
     def document(self) -> Any:
         events = self._yaml.events
@@ -274,7 +243,7 @@ class _Reader:
                 "merge keys ('<<') are not supported",
                 "write the keys out, or use 'defaults'",
             )
-        if plain and (name[:1] in _NUMBER_STARTS or name in _WORDS) and not _is_text(name):
+        if plain and (name[:1] in NUMBER_STARTS or name in WORDS) and not _is_text(name):
             return ("NotJson", f"the key {shown(name)} is not a text", f'write it in quotes: "{name[:40]}"')
         if not _is_unicode(name) or name.startswith(_REFUSED):
             return ("NotJson", "the key is not a text that can be stored", None)
@@ -289,14 +258,14 @@ class _Reader:
             return 'an expression is written "${{ … }}", in quotes'
         return "quote it"
 
-    def scalar(self, event: ScalarEvent, pointer: Pointer, place: Place) -> Any:
+    def scalar(self, event: Any, pointer: Pointer, place: Place) -> Any:
         text: str = event.value
         try:
             if event.implicit[0]:
-                return _scalar(text)
+                return core(text)
             if not _is_unicode(text):
-                raise _NotJson("the text has a lone surrogate")
-        except _NotJson as error:
+                raise NotJson("the text has a lone surrogate")
+        except NotJson as error:
             self.mistake("NotJson", str(error), place, "write it in quotes if it is a text")
             self.broken.add(pointer)
             return None
@@ -337,7 +306,7 @@ def _parser(text: str) -> Any:
     import yaml
 
     if yaml.__with_libyaml__:
-        from yaml.cyaml import CParser
+        from yaml.cyaml import CParser  # type: ignore[attr-defined]  # the stubs do not know it is there
 
         return CParser(text)
 
@@ -352,7 +321,7 @@ def _parser(text: str) -> Any:
 
 def _joined(text: str) -> str:
     """JSON escapes a character beyond U+FFFF as two surrogates, YAML as one code."""
-    if "\\ud" not in text and "\\uD" not in text or not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith("{"):
         return text
 
     def join(match: re.Match[str]) -> str:
@@ -369,8 +338,8 @@ def _start(event: Any) -> Place:
 
 def _is_text(plain: str) -> bool:
     try:
-        return isinstance(_scalar(plain), str)
-    except _NotJson:
+        return isinstance(core(plain), str)
+    except NotJson:
         return False
 
 

@@ -1,8 +1,8 @@
 """A document as data, with the place of every part of it.
 
-``Tree`` is what the loader makes of a text: plain JSON, and beside it, by **pointer** (the keys and indexes that lead
-to a value), where the value and its key stand. Places are kept beside the data rather than in it, so that what is
-stored, hashed and executed is nothing but JSON.
+``Tree`` is what the loader makes of a text: plain JSON, and beside it, by **pointer** (the keys and indexes
+that lead to a value), where the value and its key stand. Places are kept beside the data rather than in it,
+so that what is stored, hashed and executed is nothing but JSON.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ START: Place = (1, 1)
 class Tree:
     """A document that was read.
 
-    ``values`` and ``keys`` are the places of values and of their keys; ``broken`` the pointers whose value is not what
-    the author wrote, because the loader refused it (an alias, a tag).
+    ``values`` and ``keys`` are the places of values and of their keys; ``broken`` the pointers whose value is
+    not what the author wrote, because the loader refused it (an alias, a tag).
     """
 
     data: Any
@@ -36,7 +36,7 @@ class Tree:
     broken: frozenset[Pointer] = frozenset()
 
     def place(self, pointer: Pointer, *, key: bool = False) -> Place:
-        """Where the value of ``pointer`` (or its key) stands; of the nearest part around it that has a place."""
+        """Where the value of ``pointer`` (or its key) stands, or the nearest part around it."""
         if key and pointer in self.keys:
             return self.keys[pointer]
         while pointer and pointer not in self.values:
@@ -46,8 +46,8 @@ class Tree:
     def place_in(self, pointer: Pointer, text: str, offset: int) -> Place:
         """Where ``offset`` of ``text``, a part of the string at ``pointer``, stands.
 
-        The text is looked for as it is, from where the value begins: escapes and folded lines make it differ from
-        what is written, and then the place of the whole value has to do.
+        The text is looked for as it is, from where the value begins: escapes and folded lines make it differ
+        from what is written, and then the place of the whole value has to do.
         """
         line, column = self.place(pointer)
         row = text.count("\n", 0, offset)

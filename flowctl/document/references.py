@@ -2,13 +2,14 @@
 
 Rules (language.md, section 3):
 
-1. A step may refer to steps before it in document order, in its own or an enclosing scope. Lists inside ``steps``,
-   ``switch`` and ``try`` belong to the scope around them; branches, iterations and compensations are scopes of their
-   own, of which only the result is seen outside.
+1. A step may refer to steps before it in document order, in its own or an enclosing scope. Lists inside
+   ``steps``, ``switch`` and ``try`` belong to the scope around them; branches, iterations and compensations
+   are scopes of their own, of which only the result is seen outside.
 2. Some names are seen in some places only: ``secrets`` in ``with``, ``result`` and ``args`` in ``output`` and
-   compensations, ``error`` in ``catch`` and compensations, ``loop`` in loops. ``ROOTS`` and ``_Scope`` say where.
-3. What the document itself declares (input properties, variables, secrets) is known, so a name that is not among
-   them is a mistake, and the nearest one is named.
+   compensations, ``error`` in ``catch`` and compensations, ``loop`` in loops. ``ROOTS`` and ``_Scope`` say
+   where.
+3. What the document itself declares (input properties, variables, secrets) is known, so a name that is not
+   among them is a mistake, and the nearest one is named.
 """
 
 from __future__ import annotations
@@ -37,7 +38,17 @@ _ELSEWHERE = {
 
 _FIELDS: Mapping[str, frozenset[str]] = {
     "run": frozenset(
-        {"id", "workflow", "version", "workflow_id", "parent_id", "attempt", "started_at", "elapsed", "history_length"}
+        {
+            "id",
+            "workflow",
+            "version",
+            "workflow_id",
+            "parent_id",
+            "attempt",
+            "started_at",
+            "elapsed",
+            "history_length",
+        }
         | {"history_size", "task_queue", "namespace", "trace_id", "principal"}
     ),
     "step": frozenset({"id", "path", "idempotency_key"}),
@@ -47,32 +58,33 @@ _FIELDS: Mapping[str, frozenset[str]] = {
 _STEP_FIELDS = frozenset({"output", "status", "error"})
 
 _CONDITIONS = ("if", "while", "until")
-_IN_PLACE = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "$ref", "patternProperties", "dependentSchemas"})
+_IN_PLACE = frozenset(
+    {"allOf", "anyOf", "oneOf", "not", "if", "$ref", "patternProperties", "dependentSchemas"}
+)
 
 
 class _Seen:
     """The ids seen at one place: those of its own scope, and of the scopes around it as far as they had come.
 
-    The scopes around are not copied but cut off by count, so that a scope costs the same in a document of any length.
+    The scopes around are not copied but cut off by count, so that a scope costs the same in a document of any
+    length.
     """
 
     def __init__(self, around: _Seen | None = None) -> None:
         self._own: dict[str, int] = {}
         self._around = around
-        self._count = len(around._own) if around is not None else 0
+        self._limit = len(around._own) if around is not None else 0
 
     def add(self, name: str) -> None:
         self._own.setdefault(name, len(self._own))
 
     def __contains__(self, name: str) -> bool:
-        seen: _Seen | None = self
-        limit: float = float("inf")
-        while seen is not None:
-            position = seen._own.get(name)
-            if position is not None and position < limit:
-                return True
-            seen, limit = seen._around, seen._count
-        return False
+        return name in self._own or (self._around is not None and self._around._before(name, self._limit))
+
+    def _before(self, name: str, limit: int) -> bool:
+        if self._own.get(name, limit) < limit:
+            return True
+        return self._around is not None and self._around._before(name, self._limit)
 
     def __iter__(self) -> Iterator[str]:
         yield from self._own
@@ -161,7 +173,9 @@ class _References:
                 own = own.seeing(_caught(step, relative))
             self.steps(steps, pointer + relative, own)
             if relative[0] == "parallel" and len(relative) == 3:
-                self.template(step["parallel"][relative[1]].get("output"), (*pointer, *relative[:2], "output"), own)
+                self.template(
+                    step["parallel"][relative[1]].get("output"), (*pointer, *relative[:2], "output"), own
+                )
 
     def clauses(self, verb: str, step: Mapping[str, Any], pointer: Pointer, scope: _Scope) -> None:
         """Conditions of ``switch`` cases and catches."""
@@ -183,7 +197,9 @@ class _References:
         found = self.template(compensate.get("with"), place, own.seeing("secrets"))
         if compensate.get("after") == "attempted" and any(reference[0] == "result" for reference in found):
             message = "'result' is null here if the step did not complete ('after: attempted')"
-            self.report.warning("MaybeNull", place, message, hint="use step.idempotency_key to name what to undo")
+            self.report.warning(
+                "MaybeNull", place, message, hint="use step.idempotency_key to name what to undo"
+            )
         for relative, steps in compensating_steps(holder):
             self.steps(steps, pointer + relative, own)
 
@@ -237,7 +253,11 @@ class _References:
             hint = did_you_mean(rest[0], self.variables) or "set it with 'set: {NAME: VALUE}'"
             problem = ("UnknownName", f"no step sets the variable {shown(rest[0])}", hint)
         elif root in _FIELDS and rest and rest[0] not in _FIELDS[root]:
-            problem = ("UnknownName", f"{shown(root)} has no {shown(rest[0])}", did_you_mean(rest[0], _FIELDS[root]))
+            problem = (
+                "UnknownName",
+                f"{shown(root)} has no {shown(rest[0])}",
+                did_you_mean(rest[0], _FIELDS[root]),
+            )
         if problem is not None:
             code, message, hint = problem
             offset = max(text.find(".".join(reference)), 0) or max(text.find(root), 0)
@@ -273,7 +293,11 @@ class _References:
             if name in self.all_ids:
                 hint = "only steps before this one, in its own or an enclosing scope, are seen"
                 return "UnknownStep", f"the step {shown(name)} is not seen here", hint
-            return "UnknownStep", f"there is no step {shown(name)}", did_you_mean(name, scope.ids, "before this one are")
+            return (
+                "UnknownStep",
+                f"there is no step {shown(name)}",
+                did_you_mean(name, scope.ids, "before this one are"),
+            )
         if len(rest) > 1 and rest[1] not in _STEP_FIELDS:
             near = nearest(rest[1], _STEP_FIELDS)
             hint = f"did you mean steps.{name}.{near}?" if near else f"its output is steps.{name}.output"

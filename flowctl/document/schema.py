@@ -1,9 +1,10 @@
 """The shape of documents: ``workflow.schema.json``, applied verb by verb.
 
-The published schema describes the whole language with one ``if/then`` per verb. Applied as it stands, it takes seconds
-and says that a step "is not valid under any of the given schemas". So the code looks for the verb, takes that verb's
-entry of ``$defs``, and validates one step at a time, without the steps inside it, which come by themselves. Then every
-message is about one mapping of the author's, and a thousand steps cost a fraction of a second.
+The published schema describes the whole language with one ``if/then`` per verb. Applied as it stands, it
+takes seconds and says that a step "is not valid under any of the given schemas". So the code looks for the
+verb, takes that verb's entry of ``$defs``, and validates one step at a time, without the steps inside it,
+which come by themselves. Then every message is about one mapping of the author's, and a thousand steps cost a
+fraction of a second.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def _is_duration(value: object) -> bool:
 
 
 def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
-    """A schema without references and annotations. It ends because only lists of steps recur, and they are cut."""
+    """A schema without references and annotations. It ends because only lists of steps recur, and they are
+    cut.
+    """
     if isinstance(node, list):
         return [_inlined(item, definitions) for item in node]
     if not isinstance(node, dict):
@@ -155,7 +158,7 @@ class _Shape:
     def without_verb(self, step: dict[str, Any], pointer: Pointer, name: str) -> None:
         """A step without a verb has a misspelt one, or a word from elsewhere, or really none."""
         known = {*VERBS, *(key for allowed in attributes().values() for key in allowed)}
-        unknown = [key for key in step if key not in known]
+        unknown = [key for key in step if key not in known or key in vocabulary.FOREIGN["step"]]
         for key in unknown:
             hint = vocabulary.hint(key, "step", known)
             self.report.error(

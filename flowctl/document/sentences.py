@@ -1,8 +1,9 @@
 """What a JSON Schema validator found, as sentences.
 
-``jsonschema`` reports in the terms of the schema: this keyword, that subschema, the whole value printed out. People
-want to know which part of *their* text is wrong, and what would be right. So every keyword has one function here that
-says it, and an ``anyOf`` is entered: of its alternatives the one that was meant speaks, or else their types together.
+``jsonschema`` reports in the terms of the schema: this keyword, that subschema, the whole value printed out.
+People want to know which part of *their* text is wrong, and what would be right. So every keyword has one
+function here that says it, and an ``anyOf`` is entered: of its alternatives the one that was meant speaks, or
+else their types together.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 class Finding:
     """One thing that is wrong: ``what`` completes the sentence that begins with the part at ``pointer``.
 
-    ``kind`` is ``unknown`` (a key that is not allowed; ``known`` are those that are), ``missing`` (a key that must be
-    there), ``type`` or ``value``. ``key``: it is the key that is wrong, not the value.
+    ``kind`` is ``unknown`` (a key that is not allowed; ``known`` are those that are), ``missing`` (a key that
+    must be there), ``type`` or ``value``. ``key``: it is the key that is wrong, not the value.
     """
 
     kind: str
@@ -58,7 +59,7 @@ def findings(error: ValidationError, base: Pointer = ()) -> Iterator[Finding]:
     pointer = (*base, *error.path)
     schema_path = error.schema_path
     if len(schema_path) > 1 and schema_path[-2] == "propertyNames":
-        yield Finding("value", (*pointer, error.instance), _bad_key(error), key=True)
+        yield Finding("value", (*pointer, str(error.instance)), _bad_key(error), key=True)
     elif error.validator in _SEVERAL:
         yield from _SEVERAL[str(error.validator)](error, pointer)
     else:
@@ -81,12 +82,13 @@ def _what(error: ValidationError) -> str:
 
 def _unknown_keys(error: ValidationError, pointer: Pointer) -> Iterator[Finding]:
     schema: Any = error.schema
+    instance: Any = error.instance
     known = tuple(schema.get("properties", ()))
     if error.validator == "unevaluatedProperties":
         allowed = schema.get("properties", {})
-        extra = [key for key in error.instance if key not in allowed and repr(key) in error.message]
+        extra = [key for key in instance if key not in allowed and repr(key) in error.message]
     else:
-        extra = list(unknown_keys(schema, error.instance))
+        extra = list(unknown_keys(schema, instance))
     for key in extra:
         yield Finding("unknown", (*pointer, key), "is unknown", key=True, known=known)
 
@@ -179,7 +181,7 @@ def _is_bare_duration(value: Any, schema: Any) -> bool:
     return type(value) in (int, float) and str(schema.get("format", "")).startswith("flowctl-")
 
 
-def _bare_duration(value: float) -> str:
+def _bare_duration(value: Any) -> str:
     return f"has no unit: is it seconds? Then write {value}s"
 
 

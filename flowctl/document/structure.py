@@ -1,6 +1,7 @@
 """The shape of documents as tables: which verbs there are, and where in a step other steps stand.
 
-Whoever walks a document (shape, meaning, model) walks it by these tables, so that a verb is added in one place.
+Whoever walks a document (shape, meaning, model) walks it by these tables, so that a verb is added in one
+place.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from flowctl.document.places import Pointer
+
+DEFAULT_TIMEOUT = "24h"
+"""The longest life of a run whose document does not say."""
 
 Parts = Iterator[tuple[Pointer, Any]]
 """Pointers, relative to a step, and what stands there: a list of steps, if the author wrote one."""
@@ -60,8 +64,8 @@ def _none(step: Mapping[str, Any]) -> Parts:
 class Verb:
     """A verb: where its lists of steps stand, and what holds for the names in them.
 
-    ``scope``: the lists are scopes of their own, of which only the result is seen outside. ``effect``: it does
-    something that a journal must be able to name, so it needs an id. ``ends``: nothing after it runs.
+    ``scope``: the lists are scopes of their own, of which only the result is seen outside. ``effect``: it
+    does something that a journal must be able to name, so it needs an id. ``ends``: nothing after it runs.
     """
 
     parts: Callable[[Mapping[str, Any]], Parts] = _none

@@ -1,7 +1,7 @@
 """What a YAML parser's complaint means, said to an author.
 
-PyYAML has two parsers with two wordings, both about tokens and productions. ``_MEANINGS`` maps what they say to what
-is usually wrong; the first pattern that fits speaks.
+PyYAML has two parsers with two wordings, both about tokens and productions. ``_MEANINGS`` maps what they say
+to what is usually wrong; the first pattern that fits speaks.
 """
 
 from __future__ import annotations
@@ -73,15 +73,35 @@ def _unclosed_quote(here: Place, opened: Place, lines: Sequence[str]) -> Explana
 _MEANINGS: tuple[tuple[str, Callable[[Place, Place, Sequence[str]], Explanation]], ...] = (
     (r"expected ',' or '[}\]]'", _unclosed_flow),
     (r"cannot start any token", _bad_start),
-    (r"mapping values are not allowed", _says("a ': ' that cannot stand here", "check the indentation; quote a text that contains ': '")),
-    (r"sequence entries are not allowed", _says("a list item cannot stand here", "begin it on a line of its own")),
-    (r"unexpected end of stream", _unclosed_quote),
-    (r"document separator", _unclosed_quote),
+    (
+        r"mapping values are not allowed",
+        _says("a ': ' that cannot stand here", "check the indentation; quote a text that contains ': '"),
+    ),
+    (
+        r"sequence entries are not allowed",
+        _says("a list item cannot stand here", "begin it on a line of its own"),
+    ),
+    (r"unexpected end of stream|document separator", _unclosed_quote),
     (r"tab character", _says("a tab where YAML wants spaces", "indent with spaces")),
-    (r"unknown escape", _says("an unknown escape in double quotes", "write '\\\\' for a backslash, or use single quotes")),
-    (r"invalid Unicode character escape", _says("an escape that is no character", "write the character itself")),
-    (r"<document start>", _says("text after the end of the document", "check the indentation, and quotes that end too early")),
-    (r"expected (key|'-' indicator)|<block end>", _says("this line does not fit the ones around it", "check the indentation; what begins with a quote must end with it")),
+    (
+        r"unknown escape",
+        _says("an unknown escape in double quotes", "write '\\\\' for a backslash, or use single quotes"),
+    ),
+    (
+        r"invalid Unicode character escape",
+        _says("an escape that is no character", "write the character itself"),
+    ),
+    (
+        r"<document start>",
+        _says("text after the end of the document", "check the indentation, and quotes that end too early"),
+    ),
+    (
+        r"expected (key|'-' indicator)|<block end>",
+        _says(
+            "this line does not fit the ones around it",
+            "check the indentation; what begins with a quote must end with it",
+        ),
+    ),
     (r"node content", _says("a value is missing here", "a text with brackets stands in quotes")),
     (r"could not find expected ':'", _says("here a ':' after a key is missing", "check the indentation")),
-)  # fmt: skip
+)

@@ -1,10 +1,11 @@
 """Words from elsewhere, and how flowctl spells them.
 
-People come from other workflow languages and type what they know. ``FOREIGN`` says, by the kind of mapping a word was
-found in, what it is called here. Words are compared without regard to case, hyphens and humps, so that
-``maxAttempts`` and ``max-attempts`` are one entry.
+People come from other workflow languages and type what they know. ``FOREIGN`` says, by the kind of mapping a
+word was found in, what it is called here. Words are compared without regard to case, hyphens and humps, so
+that ``maxAttempts`` and ``max-attempts`` are one entry.
 """
 
+# ruff: noqa: E501 - a dictionary is read by the line
 from __future__ import annotations
 
 import re
@@ -117,12 +118,9 @@ def meant(word: str, known: Iterable[str]) -> str | None:
 
 
 def hint(word: str, kind: str, known: Iterable[str]) -> str | None:
-    """What to write instead of ``word``: its name here, or the nearest known word; None if nothing is near."""
+    """What to write instead of ``word``: its name here or the nearest known word; None if nothing is near."""
     known = list(known)
-    plain = normalised(word)
-    if plain in known:
-        return f"did you mean '{plain}'?"
-    foreign = FOREIGN.get(kind, {}).get(plain)
+    foreign = FOREIGN.get(kind, {}).get(normalised(word))
     if foreign is not None:
         return foreign
     near = meant(word, known)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from flowctl.journal import Change, Run, chain_hash, encode_entry, genesis, refusals
+from flowctl.journal import Change, Entry, Run, chain_hash, encode_entry, genesis, refusals
 
 Row = tuple[int, int, str, str, int, int, int, str, bytes]
 """An entry as stored: seq, run (its key), path, kind, attempt, generation, at, data, hash."""
@@ -64,10 +64,9 @@ def accepted(run: Run, key: int) -> Run:
 
 
 class Batch:
-    """The rows of one commit. ``add`` the changes, write ``created``, ``rows`` and ``updated``, then
-    ``settle``.
+    """The rows of one commit: ``add`` the changes, write ``created``, ``rows`` and ``updated``, ``settle``.
 
-    ``tallies`` are those of the runs that ``session`` has claimed; ``last_seq`` and ``last_key`` the
+    ``tallies`` are those of the runs that ``session`` has claimed; ``last_seq`` and ``last_key`` are the
     highest in use.
     """
 
@@ -76,54 +75,57 @@ class Batch:
         self.updated: list[Run] = []
         self.rows: list[Row] = []
         self._session = session
-        self._tallies = tallies
+        self._before = tallies
         self._seq = last_seq
         self._key = last_key
-        self._after: list[tuple[Change, Run, int]] = []
+        self._after: list[tuple[Change, int, Tally]] = []
 
     def add(self, change: Change) -> None:
         """Work out one change. ``InternalError`` for a run that the session has not claimed."""
+        run = change.run
         if change.create:
             self._key += 1
-            start = accepted(change.run, self._key)
-            tally = Tally(0, 0, start.head)
+            run = accepted(run, self._key)
+            before = Tally(0, 0, run.head)
+        elif run.key in self._before:
+            before = self._before[run.key]
         else:
-            start = change.run
-            claimed = self._tallies.get(start.key)
-            if claimed is None:
-                raise refusals.not_claimed(start.id)
-            tally = claimed
-        first = len(self.rows)
-        entries, size, head = self._append(change, start.key, tally)
-        session = None if change.release else self._session
-        after = msgspec.structs.replace(start, session=session, entries=entries, size=size, head=head)
-        if change.create:
-            self.created.append(after)
-        elif change.state_changed or change.release:
-            self.updated.append(after)
-        self._after.append((change, after, first))
+            raise refusals.not_claimed(run.id)
+        after = self._append(change.entries, run.key, before)
+        if change.create or change.state_changed or change.release:
+            row = _written(run, None if change.release else self._session, after)
+            (self.created if change.create else self.updated).append(row)
+        self._after.append((change, run.key, after))
 
-    def _append(self, change: Change, key: int, tally: Tally) -> Tally:
-        entries, size, head = tally
-        for entry in change.entries:
+    def _append(self, entries: Sequence[Entry], key: int, tally: Tally) -> Tally:
+        count, size, head = tally
+        for entry in entries:
             fact = entry.fact
             data = encode_entry(entry)
             head = chain_hash(head, fact, data)
             size += len(data)
             self._seq += 1
-            identity = (fact.path, fact.kind, fact.attempt, fact.generation)
-            self.rows.append((self._seq, key, *identity, fact.at, data.decode(), head))
-        return Tally(entries + len(change.entries), size, head)
+            identity = (self._seq, key, fact.path, fact.kind, fact.attempt, fact.generation)
+            self.rows.append((*identity, fact.at, data.decode(), head))
+        return Tally(count + len(entries), size, head)
 
     def settle(self, tallies: dict[int, Tally]) -> None:
         """Make the callers' objects and ``tallies`` say what has been written."""
-        for change, after, first in self._after:
+        rows = iter(self.rows)
+        for change, key, tally in self._after:
+            for entry, row in zip(change.entries, rows, strict=False):
+                entry.seq, entry.hash = row[0], row[-1]
             run = change.run
-            run.key, run.session = after.key, after.session
-            run.entries, run.size, run.head = after.entries, after.size, after.head
-            for index, entry in enumerate(change.entries, first):
-                entry.seq, entry.hash = self.rows[index][0], self.rows[index][-1]
+            run.key = key
+            run.entries, run.size, run.head = tally
             if change.release:
-                tallies.pop(run.key, None)
+                run.session = None
+                tallies.pop(key, None)
             else:
-                tallies[run.key] = Tally(run.entries, run.size, run.head)
+                run.session = self._session
+                tallies[key] = tally
+
+
+def _written(run: Run, session: str | None, tally: Tally) -> Run:
+    """The run with what is the journal's to keep, as it is to be stored."""
+    return msgspec.structs.replace(run, session=session, **tally._asdict())

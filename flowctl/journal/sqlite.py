@@ -230,4 +230,5 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
     except sqlite3.IntegrityError as error:
         _, _, path, kind, attempt, generation, *_ = batch.rows[connection.total_changes - before]
         raise refusals.entry_exists(path, kind, attempt, generation) from error
-    connection.executemany(_UPDATE_RUN, map(run_to_row, batch.updated))
+    if batch.updated:
+        connection.executemany(_UPDATE_RUN, map(run_to_row, batch.updated))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from flowctl.machine.waits import Waits, unread
 from flowctl.model import Policy
 from flowctl.path import ROOT, Path
 from flowctl.runtime import Answer, Call, End, Mode, RunInfo, Settled, Thunk
-from flowctl.state import RunStatus
+from flowctl.state import ENDED, RunStatus
 from flowctl.trampoline import Trampoline
 
 log = logging.getLogger("flowctl.machine")
@@ -79,7 +80,7 @@ class Machine:
     @property
     def ended(self) -> bool:
         """Whether nothing more happens in this run by itself."""
-        return RunStatus(self.run.status).ended
+        return self.run.status in ENDED
 
     def advance(self) -> None:
         """Resume what can be resumed, then say where the run stands."""
@@ -128,7 +129,7 @@ class Machine:
 
     # --- Runtime: what the interpreter asks
 
-    @property
+    @functools.cached_property
     def info(self) -> RunInfo:
         """See ``Runtime``."""
         run = self.run

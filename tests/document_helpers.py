@@ -1,0 +1,46 @@
+"""What the tests of documents share: writing one quickly, and reading its mistakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flowctl.document import Loaded, load
+from flowctl.document.diagnostics import Diagnostic
+from flowctl.errors import InvalidDocument
+
+HEAD = "dsl: 1\nname: t\n"
+
+
+def document(body: str) -> str:
+    """A document with its first two lines; ``body`` begins on line 3."""
+    return HEAD + body
+
+
+def accepted(body: str, **options: Any) -> Loaded:
+    return load(document(body), "t.yaml", **options)
+
+
+def refused(body: str, **options: Any) -> list[Diagnostic]:
+    """The errors of a document, [] if it has none."""
+    try:
+        accepted(body, **options)
+    except InvalidDocument as error:
+        return list(error.diagnostics)
+    return []
+
+
+def mistakes(body: str, **options: Any) -> list[str]:
+    """The errors of a document as ``CODE LINE:COLUMN``."""
+    return [f"{found.code} {found.line}:{found.column}" for found in refused(body, **options)]
+
+
+def only(body: str, **options: Any) -> str:
+    """The one error of a document, as people see it, without the excerpt."""
+    found = refused(body, **options)
+    assert len(found) == 1, [one.render() for one in found]
+    return found[0].render().splitlines()[0]
+
+
+def warned(body: str, **options: Any) -> list[str]:
+    """The warnings of a document that is right, as ``CODE LINE:COLUMN``."""
+    return [f"{found.code} {found.line}:{found.column}" for found in accepted(body, **options).warnings]
