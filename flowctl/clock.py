@@ -39,12 +39,16 @@ def parse_duration(text: str) -> int:
     for pattern, units in ((_SHORT, tuple(UNITS.values())), (_ISO, _ISO_UNITS)):
         match = pattern.fullmatch(text)
         if match and match.lastindex:
-            total = sum(_scaled(number, unit) for number, unit in zip(match.groups(), units, strict=True) if number)
+            total = sum(
+                _scaled(number, unit) for number, unit in zip(match.groups(), units, strict=True) if number
+            )
             if total > MAX_DURATION:
                 raise ValueError(f"the duration {text!r} is longer than a hundred years")
             return total
     if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
-        raise ValueError(f"the duration {text!r} has no unit; write {text}s for seconds or {text}ms for milliseconds")
+        raise ValueError(
+            f"the duration {text!r} has no unit; write {text}s for seconds or {text}ms for milliseconds"
+        )
     shown = text if len(text) <= 40 else text[:39] + "…"
     raise ValueError(f"{shown!r} is not a duration; write for example 250ms, 30s, 5m, 1h30m, 7d or PT1H")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from flowctl.expressions import Expression, Template
 from flowctl.retry import RetryPolicy
@@ -65,7 +65,7 @@ class Compensation:
     captures: frozenset[tuple[str, ...]] = frozenset()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Step:
     """What all verbs have in common.
 
@@ -93,7 +93,7 @@ class Step:
     reads: frozenset[str] = frozenset()
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ActivityStep(Step):
     """``activity``: call a registered activity. ``name`` is the registered name, entries resolved."""
 
@@ -105,7 +105,7 @@ class ActivityStep(Step):
     idempotency_key: Template | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SleepStep(Step):
     """``sleep``: a durable timer; ``duration`` renders to a duration's text, or ``until`` to a timestamp."""
 
@@ -115,7 +115,7 @@ class SleepStep(Step):
     until: Template | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WaitStep(Step):
     """``wait_for_signal``: receive one signal, the oldest not yet received of those names."""
 
@@ -125,7 +125,7 @@ class WaitStep(Step):
     on_timeout: Literal["fail", "continue"] = "fail"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BlockStep(Step):
     """``steps``: one step made of several; its ids belong to the enclosing scope."""
 
@@ -145,7 +145,7 @@ class Case:
     steps: tuple[Step, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SwitchStep(Step):
     """``switch``: the first true case runs; none true and no ``else`` is a no-op."""
 
@@ -154,7 +154,7 @@ class SwitchStep(Step):
     cases: tuple[Case, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SetStep(Step):
     """``set``: assign ``vars``; the output is the mapping. All values see the vars as they were before."""
 
@@ -163,7 +163,7 @@ class SetStep(Step):
     values: Template
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReturnStep(Step):
     """``return``: end the run successfully with that output, from any depth."""
 
@@ -172,7 +172,7 @@ class ReturnStep(Step):
     value: Template
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FailStep(Step):
     """``fail``: ``error`` renders to ``{type, message, details}``."""
 
@@ -191,7 +191,15 @@ class Signal:
     check: Callable[[Any], str | None]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+class ResolvedPolicy(NamedTuple):
+    """The policy of a step's calls, and the two places outside of the document that it was resolved from."""
+
+    declared: Policy | None
+    settings: Policy
+    policy: Policy
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Workflow:
     """A document, read and checked.
 
@@ -219,3 +227,4 @@ class Workflow:
     check_output: Callable[[Any], str | None]
     activities: frozenset[str]
     reads: frozenset[str] = frozenset()
+    resolved: dict[Step, ResolvedPolicy] = dataclasses.field(default_factory=dict, repr=False)

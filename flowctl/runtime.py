@@ -55,8 +55,7 @@ class RunInfo:
     principal: str | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One call of an activity, the same for all its attempts.
 
     ``arguments`` is the canonical JSON of the keyword arguments, with null where a secret goes;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -85,7 +86,7 @@ class NoteTaker:
 
     def list(
         self, *, statuses: Sequence[str] = (), workflow: str | None = None, limit: int = 50
-    ) -> list[dict[str, Any]]:
+    ) -> builtins.list[dict[str, Any]]:
         self.calls.append(("list", tuple(statuses), workflow, limit))
         return [{key: value for key, value in RUN.items() if key not in ("input", "output", "steps")}]
 
@@ -114,7 +115,7 @@ class NoteTaker:
         self.calls.append(("deploy", workflow.name, workflow.version))
         return True
 
-    def workflows(self) -> list[dict[str, Any]]:
+    def workflows(self) -> builtins.list[dict[str, Any]]:
         return []
 
     def deprecate(self, name: str, version: int, message: str) -> None:
@@ -126,7 +127,7 @@ class NoteTaker:
     def close(self) -> None:
         self.calls.append(("close",))
 
-    def asked(self, name: str) -> list[tuple[Any, ...]]:
+    def asked(self, name: str) -> builtins.list[tuple[Any, ...]]:
         """The requests of that name, without it."""
         return [call[1:] for call in self.calls if call[0] == name]
 

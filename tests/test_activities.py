@@ -97,7 +97,7 @@ class Stage:
                 if not ended.done():
                     ended.set_result(outcome)
 
-            handle = performer.perform(dataclasses.replace(ATTEMPT, **changes), done)
+            handle = performer.perform(msgspec.structs.replace(ATTEMPT, **changes), done)
             assert self.outcomes == [], "an outcome within perform()"
             if then is not None:
                 then(handle, performer)
@@ -710,8 +710,8 @@ def test_time_begins_with_the_call_and_not_in_the_queue() -> None:
         loop = asyncio.get_running_loop()
         performer = Performer({"subject": entry(function)}, resolve_secret=nobody, loop=loop, threads=1)
         ended: asyncio.Queue[Outcome] = asyncio.Queue()
-        performer.perform(dataclasses.replace(ATTEMPT, args={"n": 1}), ended.put_nowait)
-        performer.perform(dataclasses.replace(ATTEMPT, args={"n": 2}, timeout=100), ended.put_nowait)
+        performer.perform(msgspec.structs.replace(ATTEMPT, args={"n": 1}), ended.put_nowait)
+        performer.perform(msgspec.structs.replace(ATTEMPT, args={"n": 2}, timeout=100), ended.put_nowait)
         loop.call_later(0.2, release.set)
         return [await ended.get(), await ended.get()]
 
@@ -729,7 +729,7 @@ def test_a_thread_that_hangs_does_not_keep_its_place() -> None:
         )
         ended: asyncio.Queue[Outcome] = asyncio.Queue()
         for _ in range(3):
-            performer.perform(dataclasses.replace(ATTEMPT, timeout=20), ended.put_nowait)
+            performer.perform(msgspec.structs.replace(ATTEMPT, timeout=20), ended.put_nowait)
         return [failure(await ended.get()).type for _ in range(3)]
 
     assert asyncio.run(scene()) == ["Timeout"] * 3
@@ -841,7 +841,7 @@ def test_a_secret_is_put_in_just_before_the_call() -> None:
     def function(headers: list[Any], plain: int) -> None:
         seen.append(headers)
 
-    given = dataclasses.replace(ATTEMPT, **SECRET_ARGS)
+    given = msgspec.structs.replace(ATTEMPT, **SECRET_ARGS)
     Stage(function, secrets={"TOKEN": TOKEN}).play(args=given.args, secrets=given.secrets)
     assert seen == [[{"a/b": f"Bearer {TOKEN}"}]]
     assert given.args["headers"] == [{"a/b": None}]

@@ -63,7 +63,9 @@ def test_a_quoted_scalar_is_a_text(text: str) -> None:
     assert load_yaml(f"a: '{text}'", "f") == {"a": text}
 
 
-@pytest.mark.parametrize("text", [".inf", "-.INF", ".nan", "1e999", "9223372036854775808", "0x" + "F" * 17, "9" * 9999])
+@pytest.mark.parametrize(
+    "text", [".inf", "-.INF", ".nan", "1e999", "9223372036854775808", "0x" + "F" * 17, "9" * 9999]
+)
 def test_a_number_that_json_does_not_have_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         scalar(text)
@@ -71,8 +73,16 @@ def test_a_number_that_json_does_not_have_is_refused(text: str) -> None:
 
 
 def test_a_json_file_is_read_as_what_it_says() -> None:
-    data = {"a": [1, 2.5, None, True, {"b:c": "x\ty 😀  # no comment"}], "é": "${{ input.x }}", "/": "\\ud83d"}
-    for text in (json.dumps(data), json.dumps(data, ensure_ascii=False, indent="\t"), json.dumps(data, indent=1)):
+    data = {
+        "a": [1, 2.5, None, True, {"b:c": "x\ty 😀  # no comment"}],
+        "é": "${{ input.x }}",
+        "/": "\\ud83d",
+    }
+    for text in (
+        json.dumps(data),
+        json.dumps(data, ensure_ascii=False, indent="\t"),
+        json.dumps(data, indent=1),
+    ):
         assert load_yaml(text, "f.json") == data
 
 
@@ -154,7 +164,15 @@ def test_refused_parts_do_not_hide_each_other() -> None:
     with pytest.raises(InvalidDocument) as caught:
         load_yaml("a: *x\nb: !t 1\n<<: {c: 1}\n1: 2\nd: .inf\nd: 2\ne: [", "f.yaml")
     codes = [found.code for found in caught.value.diagnostics]
-    assert codes == ["YamlFeature", "YamlFeature", "YamlFeature", "NotJson", "NotJson", "DuplicateKey", "YamlSyntax"]
+    assert codes == [
+        "YamlFeature",
+        "YamlFeature",
+        "YamlFeature",
+        "NotJson",
+        "NotJson",
+        "DuplicateKey",
+        "YamlSyntax",
+    ]
 
 
 BOMBS = {

@@ -40,7 +40,11 @@ def test_every_part_of_the_schema_is_described_and_every_object_closed() -> None
     for name, definition in {"document": schema(), **definitions()}.items():
         if "description" not in definition:
             undescribed.append(name)
-        if "properties" in definition and name != "step" and definition.get("additionalProperties") is not False:
+        if (
+            "properties" in definition
+            and name != "step"
+            and definition.get("additionalProperties") is not False
+        ):
             unclosed.append(name)
         for key, part in definition.get("properties", {}).items():
             described = definitions()[part["$ref"].rpartition("/")[2]] if "$ref" in part else part
@@ -51,7 +55,17 @@ def test_every_part_of_the_schema_is_described_and_every_object_closed() -> None
 
 def test_common_attributes_are_on_every_verb_that_goes_on() -> None:
     common = set(definitions()["set_step"]["properties"]) - {"set"}
-    assert {"id", "if", "timeout", "compensate", "optional", "on_failure", "output", "secret", "metadata"} <= common
+    assert {
+        "id",
+        "if",
+        "timeout",
+        "compensate",
+        "optional",
+        "on_failure",
+        "output",
+        "secret",
+        "metadata",
+    } <= common
     for verb in set(VERBS) - {"return", "continue_as_new"}:
         assert common <= set(definitions()[f"{verb}_step"]["properties"]), verb
 
@@ -237,11 +251,23 @@ def test_words_from_elsewhere_are_told_how_flowctl_spells_them(body: str, hint: 
 
 def test_no_word_of_the_language_is_called_foreign() -> None:
     step = {key for verb in VERBS for key in definitions()[f"{verb}_step"]["properties"]} | set(VERBS)
-    assert step & FOREIGN["step"].keys() == {"wait"}  # of parallel and foreach; alone, somebody wants to sleep
+    assert step & FOREIGN["step"].keys() == {
+        "wait"
+    }  # of parallel and foreach; alone, somebody wants to sleep
     assert schema()["properties"].keys() & FOREIGN["document"].keys() == set()
 
 
-TYPOS = ["activiti", "tiemout", "retyr", "compensat", "optinal", "on_failur", "outptu", "descripton", "idempotency_kye"]
+TYPOS = [
+    "activiti",
+    "tiemout",
+    "retyr",
+    "compensat",
+    "optinal",
+    "on_failur",
+    "outptu",
+    "descripton",
+    "idempotency_kye",
+]
 
 
 @pytest.mark.parametrize("word", TYPOS)

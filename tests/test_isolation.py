@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
+
 import logging
 import os
 import shutil
@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from flowctl.activities import Activity, Attempt, Outcome, declared, guard
@@ -178,7 +179,7 @@ class Scene:
 
     def begin(self, name: str, **changes: Any) -> tuple[Any, asyncio.Future[Outcome]]:
         ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        handle = self.performer.perform(dataclasses.replace(ATTEMPT, name=name, **changes), ended.set_result)
+        handle = self.performer.perform(msgspec.structs.replace(ATTEMPT, name=name, **changes), ended.set_result)
         return handle, ended
 
     async def outcome(self, name: str, args: dict[str, Any] | None = None, **changes: Any) -> Outcome:
@@ -349,13 +350,13 @@ from flowctl.activities.modules import import_file
 from flowctl.activities.performer import Performer
 sys.path.insert(0, {tests!r})
 from test_isolation import ATTEMPT
-import dataclasses
+import msgspec
 
 async def main():
     hang = declared(import_file(Path({plugin!r})).{name})
     performer = Performer({{hang.name: hang}}, resolve_secret={{}}.get, loop=asyncio.get_running_loop())
     ended = asyncio.Event()
-    attempt = dataclasses.replace(ATTEMPT, name=hang.name, args={args!r}, timeout={timeout})
+    attempt = msgspec.structs.replace(ATTEMPT, name=hang.name, args={args!r}, timeout={timeout})
     performer.perform(attempt, lambda outcome: ended.set())
     await ended.wait()
 

@@ -160,7 +160,10 @@ def test_the_log_does_not_grow_for_ever(
     assert sizes[-1] == sizes[200]
 
 
-def test_a_reader_who_looks_on_does_not_stop_checkpoints_for_ever(journal: SqliteJournal, path: Path) -> None:
+def test_a_reader_who_looks_on_does_not_stop_checkpoints_for_ever(
+    journal: SqliteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "CHECKPOINT_PAGES", 50)
     run = claimed(journal)
     append(journal, run, "a")
     before = path.stat().st_size

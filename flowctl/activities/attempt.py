@@ -5,16 +5,16 @@ Times are milliseconds; moments are since the epoch, UTC.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+
+import msgspec
 
 from flowctl.errors import Failure
 from flowctl.expressions import SecretRef
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """Everything about one attempt.
 
     ``args`` are the keyword arguments as JSON, with null where a secret goes. They belong to this attempt
@@ -43,8 +43,7 @@ class Attempt:
     deadline: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How an attempt ended: exactly one of ``value`` (canonical JSON bytes) and ``failure`` is set.
 
     ``uncertain``: there is no usable answer, and the effect may have happened all the same. ``cancelled``: it

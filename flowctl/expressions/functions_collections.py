@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
 from typing import Any
 
 from flowctl.expressions.frame import Frame, Problem
 from flowctl.expressions.function import Function, need
 from flowctl.expressions.operators import NUMBERS, add, contains, elements, finite, less, truth
-from flowctl.values import MAX_BYTES, kind_of
+from flowctl.values import kind_of
+
+MAX_PATH = 1_000
+"""Characters of the path that ``get`` takes."""
 
 _STEP = re.compile(r"\.?([^.\[\]]+)|\[(-?\d{1,18})\]")
 
@@ -36,7 +38,7 @@ def _least(name: str, first_wins: bool) -> Any:
         candidates = [value, *more] if more else value
         need(candidates, list, name)
         if not candidates:
-            raise Problem(f"{name} of an empty list", f"write default(first({name}…), …) or test its length")
+            raise Problem(f"{name} of an empty list", f"write {name}(xs) if len(xs) > 0 else …")
         frame.spend_walk(candidates)
         best = candidates[0]
         less(frame, best, best)  # a single element must be orderable as well
@@ -63,7 +65,8 @@ def _sorted(frame: Frame, iterable: Any, key: Any = None, reverse: Any = False) 
     items = list(elements(frame, iterable))
     keys = items if key is None else [_get(item, key) for item in items]
     frame.spend_walk(keys, times=1 + len(keys).bit_length() // 4)
-    if len({type(k) for k in keys}) == 1 and type(keys[0]) in (int, float, str):
+    kinds = {type(k) for k in keys}
+    if kinds <= NUMBERS or kinds == {str}:
         order = sorted(range(len(keys)), key=keys.__getitem__, reverse=truth(reverse, "reverse"))
     else:
 
@@ -127,7 +130,9 @@ def _contains(frame: Frame, container: Any, item: Any) -> bool:
 
 
 def _get(value: Any, path: Any, default: Any = None) -> Any:
-    for step in _steps(path):
+    if type(path) is not int:
+        need(path, str, "get", "path")
+    for step in _steps(path) if type(path) is str else (path,):
         if type(step) is str and type(value) is dict and step in value:
             value = value[step]
         elif type(step) is int and type(value) is list and -len(value) <= step < len(value):
@@ -138,11 +143,10 @@ def _get(value: Any, path: Any, default: Any = None) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _steps(path: Any) -> tuple[str | int, ...]:
+def _steps(path: str) -> tuple[str | int, ...]:
     """The keys and indexes of ``a.b[0]``."""
-    if type(path) is int:
-        return (path,)
-    need(path, str, "get", "path")
+    if len(path) > MAX_PATH:
+        raise Problem(f"the path is over {MAX_PATH:,} characters")
     steps: list[str | int] = []
     at = 0
     while at < len(path):

@@ -14,7 +14,7 @@ from flowctl import clock, values
 from flowctl.expressions.frame import Frame, Problem
 from flowctl.expressions.function import Function, need
 from flowctl.expressions.operators import NUMBERS, finite
-from flowctl.values import MAX_BYTES, NotJson, kind_of
+from flowctl.values import NotJson, kind_of
 
 MAX_PATTERN = 1_000
 """Characters of a regular expression."""
@@ -52,7 +52,9 @@ def _round(number: Any, ndigits: Any = None) -> Any:
     _number(number, "round")
     if ndigits is not None:
         need(ndigits, int, "round", "ndigits")
-        ndigits = max(-_MAX_DIGITS, min(_MAX_DIGITS, ndigits))  # further away it changes nothing, at great length
+        ndigits = max(
+            -_MAX_DIGITS, min(_MAX_DIGITS, ndigits)
+        )  # further away it changes nothing, at great length
     return finite(round(number, ndigits))
 
 
@@ -119,7 +121,9 @@ def _join(frame: Frame, sequence: Any, separator: Any = "") -> str:
     need(separator, str, "join", "separator")
     for part in sequence:
         if type(part) is not str:
-            raise Problem(f"join takes a list of strings, not of {kind_of(part)}", "write [str(x) for x in …]")
+            raise Problem(
+                f"join takes a list of strings, not of {kind_of(part)}", "write [str(x) for x in …]"
+            )
     frame.spend_text(sum(map(len, sequence)) + len(separator) * max(0, len(sequence) - 1))
     return str(separator.join(sequence))
 
@@ -166,7 +170,9 @@ def _pattern(pattern: str) -> Any:
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
-        reason = error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error.args[0]
+        reason = (
+            error.args[0].decode("utf-8", "replace") if isinstance(error.args[0], bytes) else error.args[0]
+        )
         raise Problem(f"{pattern[:80]!r} is not a pattern: {reason}", "patterns are in RE2 syntax") from None
 
 
@@ -229,7 +235,7 @@ def _duration(x: Any) -> Any:
 
 def _format_time(time: Any, format: Any = None) -> str:
     if type(time) in NUMBERS:
-        time = math.floor(time * 1_000 + 0.5)
+        time = math.floor(finite(time * 1_000) + 0.5)
     else:
         need(time, str, "format_time")
         time = _clock(clock.parse_timestamp, time)

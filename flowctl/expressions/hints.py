@@ -12,7 +12,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that ``word`` was probably meant to be, or None. Bounded, because known words can be data."""
     import difflib  # only when something is wrong
 
-    candidates = [name for name, _ in zip(sorted(known), range(_KNOWN_LIMIT), strict=False) if len(name) <= _WORD_LIMIT]
+    candidates = [
+        name for name, _ in zip(sorted(known), range(_KNOWN_LIMIT), strict=False) if len(name) <= _WORD_LIMIT
+    ]
     close = difflib.get_close_matches(word[:_WORD_LIMIT], candidates, n=1, cutoff=0.6)
     return close[0] if close else None
 

@@ -29,7 +29,9 @@ def finite(number: Any) -> Any:
     if type(number) is int:
         if MIN_INT <= number <= MAX_INT:
             return number
-        raise Problem("the result is beyond 64 bits", "use a number with a decimal point, which is approximate")
+        raise Problem(
+            "the result is beyond 64 bits", "use a number with a decimal point, which is approximate"
+        )
     if -_INFINITY < number < _INFINITY:
         return number
     raise Problem("the result is not a finite number")
@@ -44,7 +46,11 @@ def add(frame: Frame, one: Any, other: Any) -> Any:
     elif kind is other_kind is list:
         frame.spend(len(one) + len(other))
     else:
-        hint = "to join texts, write str(…) or one text with '${{ }}' in it" if str in (kind, other_kind) else None
+        hint = (
+            "to join texts, write str(…) or one text with '${{ }}' in it"
+            if str in (kind, other_kind)
+            else None
+        )
         raise Problem(f"cannot add {kind_of(one)} and {kind_of(other)}", hint)
     return one + other
 
@@ -64,7 +70,9 @@ def multiply(frame: Frame, one: Any, other: Any) -> Any:
 
 def power(one: Any, other: Any) -> Any:
     if type(one) is type(other) is int and abs(one) > 1 and other > MAX_EXPONENT:
-        raise Problem("the result is beyond 64 bits", "use a number with a decimal point, which is approximate")
+        raise Problem(
+            "the result is beyond 64 bits", "use a number with a decimal point, which is approximate"
+        )
     result = one**other
     if isinstance(result, complex):
         raise Problem("a root of a negative number is not a number")

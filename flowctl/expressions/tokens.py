@@ -154,14 +154,18 @@ class _Scanner:
         if not token.isascii():
             raise self._error(f"the name {token!r} has letters outside a to z")
         if keyword.iskeyword(token) and token not in _KEYWORDS:
-            hint = _KEYWORD_HINTS.get(token, "it is a reserved word of Python, whose grammar expressions follow")
+            hint = _KEYWORD_HINTS.get(
+                token, "it is a reserved word of Python, whose grammar expressions follow"
+            )
             raise self._error(f"{token!r} is not part of the language", hint)
         return token
 
     def number(self, token: str) -> str:
         following = self.text[self.at + len(token) : self.at + len(token) + 1]
         if following.isalnum() or following == "_":
-            raise self._error(f"{token + following!r} is not a number", "names begin with a letter; text is in quotes")
+            raise self._error(
+                f"{token + following!r} is not a number", "names begin with a letter; text is in quotes"
+            )
         if not token.isdigit():
             value = float(token)
             if value == float("inf"):
@@ -181,7 +185,9 @@ class _Scanner:
         return self._literal(token, token[2:-1])
 
     def prefixed(self, token: str) -> str:
-        raise self._error(f"strings have no prefix {token[:-1]!r}", "write plain quotes, or r'…' for a pattern")
+        raise self._error(
+            f"strings have no prefix {token[:-1]!r}", "write plain quotes, or r'…' for a pattern"
+        )
 
     def _unescape(self, match: re.Match[str]) -> str:
         *codes, character = match.groups()
@@ -214,7 +220,9 @@ class _Scanner:
         return token
 
     def _literal(self, token: str, value: Any) -> str:
-        if self.last == "." or (self.shadow and (self.shadow[-1][-1].isalnum() or self.shadow[-1][-1] == "_")):
+        if self.last == "." or (
+            self.shadow and (self.shadow[-1][-1].isalnum() or self.shadow[-1][-1] == "_")
+        ):
             raise self._error(f"{token[:40]} cannot stand here")
         if isinstance(value, str) and not value.isascii():
             self._refuse_surrogates(value)

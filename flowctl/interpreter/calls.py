@@ -16,7 +16,7 @@ from flowctl import values
 from flowctl.errors import ExpressionError
 from flowctl.expressions import Rendered, Template
 from flowctl.interpreter.branch import Branch
-from flowctl.model import ActivityStep, Compensation, Policy
+from flowctl.model import ActivityStep, Compensation, Policy, ResolvedPolicy
 from flowctl.path import Path
 from flowctl.retry import COMPENSATION, ONCE
 from flowctl.runtime import Call
@@ -28,8 +28,7 @@ BUILT_IN = Policy(timeout=300_000, retry=ONCE)
 def step_call(step: ActivityStep, branch: Branch, path: Path) -> Call:
     """The call that an ``activity`` step makes. Raises ``ExpressionError``, ``PayloadTooLarge``."""
     rendered = step.arguments.render(branch.scope)
-    declared = branch.rt.declared(step.name)
-    policy = _policy(step.policy, declared, branch.workflow.defaults, branch.rt.settings, BUILT_IN)
+    policy = _step_policy(step, branch)
     key = path.idempotency_key(branch.rt.info.id)
     if step.idempotency_key is not None:
         key = _text(step.idempotency_key, branch, "idempotency_key")
@@ -45,6 +44,16 @@ def undo_call(compensation: Compensation, branch: Branch, path: Path, *, secret:
     policy = _policy(compensation.policy, declared, defaults, branch.rt.settings, BUILT_IN)
     key = path.idempotency_key(branch.rt.info.id)
     return _call(compensation.activity, rendered, policy, key, secret=secret)
+
+
+def _step_policy(step: ActivityStep, branch: Branch) -> Policy:
+    """The step's policy, looked up once for all runs of the document: this is on the way of every step."""
+    workflow, declared, settings = branch.workflow, branch.rt.declared(step.name), branch.rt.settings
+    resolved = workflow.resolved.get(step)
+    if resolved is None or resolved.declared is not declared or resolved.settings is not settings:
+        policy = _policy(step.policy, declared, workflow.defaults, settings, BUILT_IN)
+        resolved = workflow.resolved[step] = ResolvedPolicy(declared, settings, policy)
+    return resolved.policy
 
 
 def _policy(*places: Policy | None) -> Policy:

@@ -137,7 +137,7 @@ def _taken(step: Step, branch: Branch, path: Path) -> bool:
 
     def decide() -> dict[str, Any]:
         with failures(path):
-            return _about(step) | {"value": condition.holds(branch.scope)}
+            return _about(step) | {"value": condition.test(branch.scope)}
 
     return bool(branch.rt.decide(path, "condition", decide).value["value"])
 
@@ -248,7 +248,7 @@ async def _switch(step: SwitchStep, branch: Branch, path: Path) -> Answer:
     def choose() -> dict[str, Any]:
         with failures(path):
             for case in step.cases:
-                if case.condition is None or case.condition.holds(branch.scope):
+                if case.condition is None or case.condition.test(branch.scope):
                     return _about(step) | {"case": case.segment}
         return _about(step) | {"case": None}
 

@@ -154,8 +154,8 @@ class Change(msgspec.Struct):
     is taken. ``state_changed`` is False when the row need not be written (a step completed, the run just
     goes on). ``release`` writes it and gives the claim back.
 
-    When a commit returns, the journal's part of ``run`` and ``seq`` and ``hash`` of ``entries`` have been
-    set in place.
+    A commit sets the journal's part of ``run``, and ``seq`` and ``hash`` of ``entries``, in place; if it is
+    refused, they mean nothing.
     """
 
     run: Run

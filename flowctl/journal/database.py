@@ -28,10 +28,10 @@ from flowctl.journal import Fenced, files
 from flowctl.journal.lock import Mutex, attempts
 
 CHECKPOINT_PAGES = 1_000
-"""Length of the log, in pages, at which it is copied: a log that is written over syncs twice as fast as one that
-grows. SQLite tells the length only when it makes a checkpoint, and asking the file system is no way out: a file
-whose times somebody has read gets new ones with the next write, and that write takes a third longer to sync. So
-rows are counted, and each checkpoint tells how many of them make how many pages."""
+"""Length of the log, in pages, at which it is copied: a log that is written over syncs twice as fast as one
+that grows. SQLite tells the length only when it makes a checkpoint, and to ask the file system has a price: a
+file whose times somebody has read gets new ones with the next write, and that takes a third longer to sync.
+So rows are counted, and each checkpoint tells how many of them make how many pages."""
 
 FIRST_CHECKPOINT = 100
 """Rows until the first, when nobody knows yet how large they are."""
@@ -153,7 +153,7 @@ class Database:
         if written >= self._next_checkpoint:
             self._rows += written
             _, pages, _ = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            self._next_checkpoint = min(written * CHECKPOINT_PAGES // max(pages, 1), 10 * CHECKPOINT_PAGES)
+            self._next_checkpoint = min(written * CHECKPOINT_PAGES // max(pages, 1), 4 * CHECKPOINT_PAGES)
 
     # --- ending
 
@@ -202,7 +202,7 @@ class Database:
             self._mutex.release()
 
     def _look(self) -> tuple[int, int, bool] | None:
-        """What the names lead to: which database, and whether there is a log (no more, ``CHECKPOINT_PAGES``)."""
+        """What the names lead to: which database, and a log or none (not which: see ``CHECKPOINT_PAGES``)."""
         try:
             database = os.stat(self.path)
         except FileNotFoundError:

@@ -242,7 +242,7 @@ class MemoryJournal:
             store.rows[row[1]].append(row)
             store.identities.add(row[1:6])
             store.last_seq = row[0]
-        batch.settle(self._tallies)
+        batch.settle()
 
     def close(self) -> None:
         if self._closed:

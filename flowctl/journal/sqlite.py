@@ -190,7 +190,7 @@ class SqliteJournal(SqliteReader):
                 batch.add(change)
             session.fence(connection, batch.rows)
             _write(connection, batch)
-            batch.settle(self._tallies)  # before COMMIT: if that fails, this journal is never used again
+            batch.settle()  # before COMMIT: if that fails, this journal is never used again
         return True
 
     def _join(self, *, wait: bool) -> Session | None:

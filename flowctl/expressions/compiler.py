@@ -1,0 +1,560 @@
+"""From Python's tree to closures: what of Python's grammar is in the language, and what each part does.
+
+Each kind of node has one method in ``_COMPILERS``; what is not in that table is not in the language. A method returns a
+closure that takes a frame and gives a value. No user text ever becomes Python code, and no closure holds more than
+keys, numbers and other closures, so there is nothing to escape into.
+
+A secret may stand only at the end of an expression (all of it, or a branch of ``x if c else y``), so ``compile_whole``
+alone knows secrets, and every other place refuses them before anything runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from flowctl.errors import ExpressionError
+from flowctl.expressions import operators
+from flowctl.expressions.frame import Absent, Code, Frame, Problem, SecretRef
+from flowctl.expressions.function import Function, cost, plugin_function
+from flowctl.expressions.functions import SPECIAL_FORMS
+from flowctl.expressions.hints import did_you_mean, nearest
+from flowctl.values import kind_of
+
+MAX_NESTING = 60
+"""How deep an expression's tree may be; evaluation needs about as many levels of Python's stack."""
+
+SECRETS = "secrets"
+_SHOWN = 60
+_Bind = Callable[[Frame, Any], None]
+
+
+class Compiler:
+    """Compiles one expression. ``literals`` and offsets are as ``tokens.scan`` found them, in ``source``."""
+
+    def __init__(
+        self, source: str, literals: Mapping[int, Any], functions: Mapping[str, Callable[..., Any]]
+    ) -> None:
+        self.source = source
+        self.literals = literals
+        self.functions = functions
+        self.references: set[tuple[str, ...]] = set()
+        self.builds = False
+        self.slots = 0
+        self._locals: dict[str, int] = {}
+        self._nodes = 0
+        self._depth = 0
+
+    def compile_whole(self, node: ast.expr) -> Code:
+        """A whole expression, or the end of one, where a secret may stand."""
+        if isinstance(node, ast.IfExp) and self._depth < MAX_NESTING:
+            self._depth += 1
+            branches = self._choose(
+                self._truth(node.test), self.compile_whole(node.body), self.compile_whole(node.orelse)
+            )
+            self._depth -= 1
+            return branches
+        base, steps = self._path_of(node)
+        if isinstance(base, ast.Name) and base.id == SECRETS and len(steps) == 1 and type(steps[0][0]) is str:
+            self.references.add((SECRETS, steps[0][0]))
+            secret = SecretRef(steps[0][0])
+            return lambda frame: secret
+        return self.compile(node)
+
+    def compile(self, node: ast.expr) -> Code:
+        """A part of an expression, which yields JSON."""
+        method = _COMPILERS.get(type(node))
+        if method is None:
+            self._refuse(node, *_REFUSED.get(type(node), ("this is not part of the language", None)))
+        self._nodes += 1
+        self._depth += 1
+        if self._depth > MAX_NESTING:
+            self._refuse(
+                node, f"the expression nests more than {MAX_NESTING} deep", "split it with a 'set' step"
+            )
+        code = method(self, node)
+        self._depth -= 1
+        return code
+
+    # names and paths
+
+    def _path(self, node: ast.expr) -> Code:
+        base, steps = self._path_of(node)
+        keys = tuple(key for key, _ in steps)
+        if not isinstance(base, ast.Name):
+            return self._walk(self.compile(base), node, base, steps)
+        if base.id in self._locals:
+            slot = self._locals[base.id]
+            return self._walk(lambda frame: frame.slots[slot], node, base, steps)
+        if base.id == SECRETS:
+            self._refuse(base, "a secret stands alone or in text, and is not computed with", _SECRET_HINT)
+        words = [key if type(key) is str else None for key in keys]
+        until = words.index(None) if None in words else len(words)
+        self.references.add((base.id, *(word for word in words[:until] if word is not None)))
+        return self._walk_root(base, keys, steps)
+
+    def _walk_root(self, base: ast.Name, keys: tuple[Any, ...], steps: list[tuple[Any, int]]) -> Code:
+        """The hot path: a name and constant keys in one closure."""
+        name = base.id
+
+        def walk(frame: Frame) -> Any:
+            try:
+                root = value = frame.names.resolve(name)
+            except KeyError:
+                raise self._unknown_name(base, frame) from None
+            try:
+                for key in keys:
+                    value = value[key]
+            except (KeyError, IndexError, TypeError):
+                self._explain(root, base, steps)
+            return value
+
+        return walk
+
+    def _walk(self, start: Code, node: ast.expr, base: ast.expr, steps: list[tuple[Any, int]]) -> Code:
+        if not steps:
+            return start
+        keys = tuple(key for key, _ in steps)
+
+        def walk(frame: Frame) -> Any:
+            root = value = start(frame)
+            try:
+                for key in keys:
+                    value = value[key]
+            except (KeyError, IndexError, TypeError):
+                self._explain(root, base, steps)
+            return value
+
+        return walk
+
+    def _path_of(self, node: ast.expr) -> tuple[ast.expr, list[tuple[Any, int]]]:
+        """The expression that a path starts from, and its constant keys, each with the offset at which it ends."""
+        steps: list[tuple[Any, int]] = []
+        while True:
+            end = _end(node)
+            if isinstance(node, ast.Attribute):
+                steps.append((self.source[end - len(node.attr) : end], end))
+            elif isinstance(node, ast.Subscript) and self._constant_key(node.slice) is not None:
+                steps.append((self._constant_key(node.slice), end))
+            else:
+                return node, steps[::-1]
+            node = node.value
+
+    def _constant_key(self, node: ast.expr) -> str | int | None:
+        sign = 1
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            sign, node = -1, node.operand
+        key = self.literals.get(_start(node)) if isinstance(node, ast.Constant) else None
+        if type(key) is int:
+            return sign * key
+        return key if type(key) is str and sign == 1 else None
+
+    def _explain(self, value: Any, base: ast.expr, steps: list[tuple[Any, int]]) -> NoReturn:
+        """Walk again, slowly, to say which key is missing where."""
+        start, end = _start(base), _end(base)
+        for key, next_end in steps:
+            value = self._index(value, key, start, end, next_end)
+            end = next_end
+        raise Problem("the data changed under the expression").at(self.source, start)
+
+    def _index(self, container: Any, key: Any, start: int, end: int, key_end: int) -> Any:
+        """``container[key]``; ``start`` to ``end`` is how the container was written, ``key_end`` where the key ends."""
+        if container is None:
+            raise Absent(lambda: self._null(key, start, end))
+        try:
+            return operators.index(container, key, self._text(start, end))
+        except KeyError:
+            raise Absent(lambda: self._missing(container, key, start, end, key_end)) from None
+        except Problem as problem:
+            raise problem.at(self.source, start) from None
+
+    def _null(self, key: Any, start: int, end: int) -> ExpressionError:
+        wanted = repr(key[:80]) if type(key) is str else f"element {key}"
+        return self._error(
+            f"{self._text(start, end)} is null and has no {wanted}",
+            end,
+            "if it may be null, write default(…, …) or has(…)",
+        )
+
+    def _missing(
+        self, container: dict[str, Any], key: str, start: int, end: int, key_end: int
+    ) -> ExpressionError:
+        dashed = re.match(r"(?:-[A-Za-z_]\w*)+", self.source[key_end:])
+        if dashed:
+            hint: str | None = f'a key with a dash is written {self._text(start, end)}["{key}{dashed[0]}"]'
+        else:
+            hint = did_you_mean(key, container, "it has")
+        return self._error(f"{self._text(start, end)} has no key {key[:80]!r}", end, hint)
+
+    def _unknown_name(self, node: ast.Name, frame: Frame) -> ExpressionError:
+        before = re.search(r"(\w+)-$", self.source[: _start(node)])
+        if before:
+            hint: str | None = f'a key with a dash is written ["{before[1]}-{node.id}"]'
+        elif node.id in self.functions or node.id in SPECIAL_FORMS:
+            hint = f"{node.id} is a function: write {node.id}(…)"
+        else:
+            hint = did_you_mean(node.id, [*frame.names.known(), "true", "false", "null"], "names here are")
+        return self._error(f"unknown name {node.id!r}", _start(node), hint)
+
+    def _constant(self, node: ast.Constant) -> Code:
+        if _start(node) not in self.literals:
+            self._refuse(node, "'...' is not part of the language")
+        value = self.literals[_start(node)]
+        return lambda frame: value
+
+    def _subscript(self, node: ast.Subscript) -> Code:
+        if isinstance(node.slice, ast.Slice):
+            return self._slice(node, node.slice)
+        if self._constant_key(node.slice) is not None:
+            return self._path(node)
+        if isinstance(node.value, ast.Name) and node.value.id == SECRETS:
+            self._refuse(node, "the name of a secret is written out", _SECRET_HINT)
+        container, key = self.compile(node.value), self.compile(node.slice)
+        start, end, key_end = _start(node.value), _end(node.value), _end(node)
+        return lambda frame: self._index(container(frame), key(frame), start, end, key_end)
+
+    def _slice(self, node: ast.Subscript, bounds: ast.Slice) -> Code:
+        null: Code = lambda frame: None  # noqa: E731
+        value = self.compile(node.value)
+        start, stop, step = (
+            self.compile(b) if b else null for b in (bounds.lower, bounds.upper, bounds.step)
+        )
+        self.builds = True
+        return self._placed(
+            node, lambda frame: operators.cut(frame, value(frame), start(frame), stop(frame), step(frame))
+        )
+
+    # operators
+
+    def _binary(self, node: ast.BinOp) -> Code:
+        apply = operators.ARITHMETIC.get(type(node.op))
+        if apply is None:
+            self._refuse(node, "this operator is not part of the language")
+        left, right = self.compile(node.left), self.compile(node.right)
+        self.builds = True
+        return self._placed(node, lambda frame: apply(frame, left(frame), right(frame)))
+
+    def _unary(self, node: ast.UnaryOp) -> Code:
+        if isinstance(node.op, ast.Not):
+            condition = self._truth(node.operand)
+            return lambda frame: not condition(frame)
+        operand = self.compile(node.operand)
+        if isinstance(node.op, ast.USub):
+            return self._placed(node, lambda frame: operators.negative(operand(frame)))
+        return self._placed(node, lambda frame: operators.negative(operators.negative(operand(frame))))
+
+    def _compare(self, node: ast.Compare) -> Code:
+        tests = [operators.COMPARISONS[type(op)] for op in node.ops]
+        first, *others = [self.compile(operand) for operand in (node.left, *node.comparators)]
+        if len(tests) == 1:
+            test, second = tests[0], others[0]
+            return self._placed(node, lambda frame: test(frame, first(frame), second(frame)))
+
+        def chain(frame: Frame) -> bool:
+            left = first(frame)
+            for test, operand in zip(tests, others, strict=True):
+                right = operand(frame)
+                if not test(frame, left, right):
+                    return False
+                left = right
+            return True
+
+        return self._placed(node, chain)
+
+    def _logic(self, node: ast.BoolOp) -> Code:
+        parts = [self._truth(value) for value in node.values]
+        decisive = isinstance(node.op, ast.Or)
+
+        def logic(frame: Frame) -> bool:
+            for part in parts:
+                if part(frame) is decisive:
+                    return decisive
+            return not decisive
+
+        return logic
+
+    def _truth(self, node: ast.expr) -> Code:
+        """A condition, which must yield true or false."""
+        code = self.compile(node)
+        if isinstance(node, ast.Compare | ast.BoolOp):
+            return code
+        text = self._text(_start(node), _end(node))
+        return self._placed(node, lambda frame: operators.truth(code(frame), text))
+
+    def _conditional(self, node: ast.IfExp) -> Code:
+        return self._choose(self._truth(node.test), self.compile(node.body), self.compile(node.orelse))
+
+    @staticmethod
+    def _choose(test: Code, body: Code, otherwise: Code) -> Code:
+        return lambda frame: body(frame) if test(frame) else otherwise(frame)
+
+    # displays and comprehensions
+
+    def _list(self, node: ast.List) -> Code:
+        parts = [self.compile(element) for element in node.elts]
+        self.builds = True
+        return lambda frame: [part(frame) for part in parts]
+
+    def _dict(self, node: ast.Dict) -> Code:
+        pairs: list[tuple[Code, Code]] = []
+        for key, value in zip(node.keys, node.values, strict=True):
+            if key is None:
+                self._refuse(value, "'**' does not copy a mapping here", "write merge(…, …)")
+            pairs.append((self._key(key), self.compile(value)))
+        self.builds = True
+        return lambda frame: {key(frame): value(frame) for key, value in pairs}
+
+    def _key(self, node: ast.expr) -> Code:
+        code = self.compile(node)
+
+        def key(frame: Frame) -> Any:
+            value = code(frame)
+            if type(value) is not str:
+                raise Problem(f"the key of a mapping is a string, not {kind_of(value)}")
+            return value
+
+        return self._placed(node, key)
+
+    def _list_comprehension(self, node: ast.ListComp | ast.GeneratorExp) -> Code:
+        def compile_element() -> tuple[Code, Code]:
+            return _nothing, self.compile(node.elt)
+
+        loop = self._loop(node.generators, compile_element)
+
+        def comprehend(frame: Frame) -> Any:
+            made: list[Any] = []
+            loop(frame, lambda key, value: made.append(value))
+            return made
+
+        return comprehend
+
+    def _dict_comprehension(self, node: ast.DictComp) -> Code:
+        if node.value is None:  # type: ignore[redundant-expr, unused-ignore]  # newer Pythons: {**x for x in xs}
+            self._refuse(node, "'**' does not copy a mapping here", "write merge(…, …)")
+
+        def compile_element() -> tuple[Code, Code]:
+            return self._key(node.key), self.compile(node.value)
+
+        loop = self._loop(node.generators, compile_element)
+
+        def comprehend(frame: Frame) -> Any:
+            made: dict[str, Any] = {}
+            loop(frame, made.__setitem__)
+            return made
+
+        return comprehend
+
+    def _loop(
+        self, clauses: list[ast.comprehension], compile_element: Callable[[], tuple[Code, Code]]
+    ) -> Callable[[Frame, Callable[[Any, Any], None]], None]:
+        """The loops of a comprehension, innermost last; each calls the next one for every round."""
+        outer, self.builds = dict(self._locals), True
+        levels: list[tuple[Code, _Bind, list[Code], int]] = []
+        for clause in clauses:
+            if clause.is_async:
+                self._refuse(clause.target, "'async' is not part of the language")
+            source, nodes = self.compile(clause.iter), self._nodes
+            bind = self._bind(clause.target)
+            conditions = [self._truth(condition) for condition in clause.ifs]
+            levels.append((self._elements(clause.iter, source), bind, conditions, nodes))
+        key, value = compile_element()
+        self._locals, total = outer, self._nodes
+        place = clauses[0].target
+
+        def run(frame: Frame, emit: Callable[[Any, Any], None], level: int = 0) -> None:
+            source, bind, conditions, nodes = levels[level]
+            price = total - nodes
+            for item in source(frame):
+                frame.fuel -= price
+                if frame.fuel < 0:
+                    self._spend(frame, place)
+                bind(frame, item)
+                if not all([condition(frame) for condition in conditions]):
+                    continue
+                if level + 1 < len(levels):
+                    run(frame, emit, level + 1)
+                else:
+                    emit(key(frame), value(frame))
+
+        return run
+
+    def _spend(self, frame: Frame, node: ast.expr) -> None:
+        try:
+            frame.spend(0)
+        except Problem as problem:
+            raise problem.at(self.source, _start(node)) from None
+
+    def _elements(self, node: ast.expr, source: Code) -> Code:
+        return self._placed(node, lambda frame: operators.elements(frame, source(frame)))
+
+    def _bind(self, target: ast.expr) -> _Bind:
+        """What gives a loop's names their values: one name, or several for lists of as many elements."""
+        if isinstance(target, ast.Name):
+            if target.id == SECRETS:
+                self._refuse(target, f"{SECRETS!r} cannot be the name of a variable")
+            slot = self._locals[target.id] = self.slots
+            self.slots += 1
+
+            def bind(frame: Frame, item: Any) -> None:
+                frame.slots[slot] = item
+
+            return bind
+        if not isinstance(target, ast.Tuple | ast.List):
+            self._refuse(target, "after 'for' stand names")
+        parts = [self._bind(part) for part in target.elts]
+
+        def unpack(frame: Frame, item: Any) -> None:
+            if type(item) is not list or len(item) != len(parts):
+                found = f"a list of {len(item)}" if type(item) is list else kind_of(item)
+                raise Problem(f"there are {len(parts)} names for {found}").at(self.source, _start(target))
+            for part, element in zip(parts, item, strict=True):
+                part(frame, element)
+
+        return unpack
+
+    # calls
+
+    def _call(self, node: ast.Call) -> Code:
+        if isinstance(node.func, ast.Attribute):
+            self._refuse(node, "values have no methods", self._method_hint(node.func))
+        if not isinstance(node.func, ast.Name):
+            self._refuse(node, "only functions of the language can be called")
+        for argument in node.args:
+            if isinstance(argument, ast.Starred):
+                self._refuse(argument, "'*' does not spread arguments here")
+        name = node.func.id
+        if name in SPECIAL_FORMS:
+            return self._special_form(node, name)
+        found = self.functions.get(name)
+        if found is None:
+            self._refuse(
+                node, f"unknown function {name!r}", did_you_mean(name, [*self.functions, *SPECIAL_FORMS])
+            )
+        function = found if isinstance(found, Function) else plugin_function(name, found)
+        if function.reads:
+            self.references.add(function.reads)
+        return self._apply(node, function)
+
+    def _apply(self, node: ast.Call, function: Function) -> Code:
+        named: dict[str, Code] = {}
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                self._refuse(keyword.value, "'**' does not spread arguments here")
+            named[keyword.arg] = self.compile(keyword.value)
+        misfit = function.misfit(len(node.args), set(named))
+        if misfit:
+            self._refuse(node, misfit, f"it is {function.signature}")
+        codes = [self.compile(argument) for argument in node.args]
+        call, framed, instant = function.call, function.framed, function.instant
+        self.builds = self.builds or not instant
+
+        def apply(frame: Frame) -> Any:
+            arguments = [code(frame) for code in codes]
+            options = {key: code(frame) for key, code in named.items()} if named else {}
+            if instant:
+                return call(*arguments, **options)
+            frame.spend(1 + sum(map(cost, arguments)))
+            result = call(frame, *arguments, **options) if framed else call(*arguments, **options)
+            frame.spend(cost(result))
+            return result
+
+        return self._placed(node, apply)
+
+    def _special_form(self, node: ast.Call, name: str) -> Code:
+        if node.keywords or len(node.args) != SPECIAL_FORMS[name]:
+            self._refuse(
+                node,
+                f"{name} takes {SPECIAL_FORMS[name]} arguments",
+                "write default(value, otherwise) or has(value)",
+            )
+        value, *otherwise = [self.compile(argument) for argument in node.args]
+
+        def present(frame: Frame) -> Any:
+            try:
+                return value(frame)
+            except Absent:
+                return None
+
+        if name == "has":
+            return lambda frame: present(frame) is not None
+        (fallback,) = otherwise
+
+        def default(frame: Frame) -> Any:
+            found = present(frame)
+            return fallback(frame) if found is None else found
+
+        return default
+
+    def _method_hint(self, func: ast.Attribute) -> str:
+        name = self.source[_end(func) - len(func.attr) : _end(func)]
+        close = name if name in self.functions else nearest(name, self.functions)
+        owner = self._text(_start(func.value), _end(func.value))
+        return f"write {close}({owner}…)" if close else "write function(value)"
+
+    # places
+
+    def _placed(self, node: ast.expr, code: Code) -> Code:
+        """The same, with a place for whatever problem it has."""
+        source, offset = self.source, _start(node)
+
+        def placed(frame: Frame) -> Any:
+            try:
+                return code(frame)
+            except Problem as problem:
+                raise problem.at(source, offset) from problem.__cause__
+
+        return placed
+
+    def _text(self, start: int, end: int) -> str:
+        text = " ".join(self.source[start:end].split())
+        return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+    def _error(self, message: str, offset: int, hint: str | None = None) -> ExpressionError:
+        return ExpressionError(message, source=self.source, offset=offset, hint=hint)
+
+    def _refuse(self, node: ast.expr, message: str, hint: str | None = None) -> NoReturn:
+        raise self._error(message, _start(node), hint)
+
+
+def _start(node: ast.expr) -> int:
+    return node.col_offset - 1  # the parser saw the text in parentheses
+
+
+def _end(node: ast.expr) -> int:
+    return (node.end_col_offset or 0) - 1
+
+
+def _nothing(frame: Frame) -> None:
+    return None
+
+
+_SECRET_HINT = "write ${{ secrets.NAME }}, alone or with text around it"
+
+_COMPILERS: dict[type[ast.expr], Callable[[Compiler, Any], Code]] = {
+    ast.Constant: Compiler._constant,
+    ast.Name: Compiler._path,
+    ast.Attribute: Compiler._path,
+    ast.Subscript: Compiler._subscript,
+    ast.BinOp: Compiler._binary,
+    ast.UnaryOp: Compiler._unary,
+    ast.Compare: Compiler._compare,
+    ast.BoolOp: Compiler._logic,
+    ast.IfExp: Compiler._conditional,
+    ast.List: Compiler._list,
+    ast.Dict: Compiler._dict,
+    ast.ListComp: Compiler._list_comprehension,
+    ast.GeneratorExp: Compiler._list_comprehension,
+    ast.DictComp: Compiler._dict_comprehension,
+    ast.Call: Compiler._call,
+}
+"""The grammar: every node of Python's that the language has."""
+
+_REFUSED: dict[type[ast.expr], tuple[str, str | None]] = {
+    ast.Tuple: ("there are no tuples", "write a list, [a, b]"),
+    ast.Set: ("there are no sets", "write a list, [a, b]"),
+    ast.SetComp: ("there are no sets", "write a list, [x for x in …]"),
+    ast.Starred: ("'*' does not spread a list here", "write a + b"),
+    ast.Slice: ("a slice takes one ':' list of bounds", None),
+}

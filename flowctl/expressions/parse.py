@@ -1,0 +1,140 @@
+"""From text to an ``Expression``: parsed once, evaluated as often as one likes.
+
+Expressions are a total subset of Python's expression grammar over JSON: no statement, no attribute of an object, no
+method, no loop without end, nothing to import. ``tokens`` reads the text first, Python's ``ast`` finds its structure,
+``compiler`` turns that into closures; text is never executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flowctl.errors import ExpressionError
+from flowctl.expressions.compiler import SECRETS, Compiler
+from flowctl.expressions.frame import Absent, Code, Frame, Names
+from flowctl.expressions.functions import FUNCTIONS
+from flowctl.expressions.tokens import Scan, scan
+from flowctl.values import MAX_BYTES, kind_of, weigh
+
+OPEN, CLOSE = "${{", "}}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Expression:
+    """A parsed expression. Two are equal if their texts are.
+
+    ``references`` are the roots and constant keys it reads, such as ``("steps", "ship", "output")``: what a document
+    can be checked for, and all that an engine needs to have at hand. A computed subscript or an index ends one.
+    """
+
+    source: str
+    references: frozenset[tuple[str, ...]] = dataclasses.field(compare=False)
+    _code: Code = dataclasses.field(compare=False, repr=False)
+    _slots: int = dataclasses.field(compare=False, repr=False)
+    _builds: bool = dataclasses.field(compare=False, repr=False)
+
+    @property
+    def has_secrets(self) -> bool:
+        """Whether its value may be a ``SecretRef``."""
+        return any(reference[0] == SECRETS for reference in self.references)
+
+    def evaluate(self, names: Names) -> Any:
+        """Its value: JSON, or a ``SecretRef``. ExpressionError says what is wrong, with the place in ``source``."""
+        try:
+            value = self._code(Frame(names, self._slots))
+        except Absent as absent:
+            raise absent.explain() from None
+        if self._builds and type(value) in (list, dict):
+            self._refuse_bombs(value)
+        return value
+
+    def test(self, names: Names) -> bool:
+        """Its value as a condition: true or false, and an ExpressionError for anything else."""
+        value = self.evaluate(names)
+        if value is True or value is False:
+            return bool(value)
+        raise ExpressionError(
+            f"the condition is {kind_of(value)}, not true or false",
+            source=self.source,
+            offset=0,
+            hint="compare it, for example with '==' or '>'",
+        )
+
+    def _refuse_bombs(self, value: Any) -> None:
+        """Lists that hold each other many times are quick to make, and endless to write."""
+        weight = weigh(value, MAX_BYTES)
+        if not 0 <= weight <= MAX_BYTES:
+            problem = "nests too deep" if weight < 0 else f"is over the limit of {MAX_BYTES:,} bytes"
+            raise ExpressionError(f"the value of the expression {problem}", source=self.source, offset=0)
+
+
+def parse(text: str, functions: Mapping[str, Callable[..., Any]] = FUNCTIONS) -> Expression:
+    """Parse a bare expression. ``functions`` is the whole table it may call: see ``functions.extended``.
+
+    ExpressionError with source, offset and a hint for whatever is not in the language; wrong names of functions and
+    wrong numbers of arguments are found here, wrong names of data when the expression is evaluated.
+    """
+    source = text.strip()
+    scanned = scan(source)
+    if not scanned.shadow.strip():
+        raise ExpressionError("the expression is empty", source=source, offset=0)
+    compiler = Compiler(source, scanned.literals, functions)
+    code = compiler.compile_whole(_tree(source, scanned))
+    return Expression(source, frozenset(compiler.references), code, compiler.slots, compiler.builds)
+
+
+def _tree(source: str, scanned: Scan) -> ast.expr:
+    try:
+        return ast.parse(f"({scanned.shadow})", mode="eval").body
+    except SyntaxError as error:
+        offset = min(max((error.offset or 1) - 2, 0), len(source))
+        raise ExpressionError(*_misread(source, offset), source=source, offset=offset) from None
+    except (
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ):  # the caps of ``tokens`` make these unreachable; belt and braces
+        raise ExpressionError("the expression is too complex", source=source, offset=0) from None
+
+
+def _misread(source: str, offset: int) -> tuple[str]:
+    """Python's own messages speak of the shadow, so the place has to say it."""
+    rest = source[offset:].split()
+    return (
+        f"the expression does not read on at {rest[0][:40]!r}" if rest else "the expression is not complete",
+    )
+
+
+def condition(text: str, functions: Mapping[str, Callable[..., Any]] = FUNCTIONS) -> Expression:
+    """The expression of ``if``, ``while``, ``until`` and ``foreach``: bare, or wrapped in ``${{ }}`` as a whole.
+
+    Text around the wrapper is an error: it would make a text, and a text is never a condition. Secrets are refused.
+    """
+    source = text.strip()
+    if source.startswith(OPEN):
+        end = scan(source, len(OPEN), embedded=True).end
+        if source[end + len(CLOSE) :]:
+            raise ExpressionError(
+                "there is text around '${{ }}'",
+                source=source,
+                offset=end + len(CLOSE),
+                hint="write the whole without '${{ }}'",
+            )
+        source = source[len(OPEN) : end]
+    expression = parse(source, functions)
+    refuse_secrets(expression)
+    return expression
+
+
+def refuse_secrets(expression: Expression) -> None:
+    """ExpressionError if the expression refers to a secret, for the places where none may stand."""
+    if expression.has_secrets:
+        raise ExpressionError(
+            "secrets can be used only in 'with'",
+            source=expression.source,
+            offset=max(expression.source.find(SECRETS), 0),
+            hint="pass the secret to the activity that needs it",
+        )
