@@ -1,9 +1,9 @@
 """Durations and instants as text: the one place that reads and writes them.
 
 Inside flowctl both are whole milliseconds (``int``): a duration, or the time since 1970-01-01T00:00:00Z.
-Outside they are text. A duration is ``250ms``, ``30s``, ``5m``, ``1h30m``, ``7d`` or ISO 8601 (``PT1H30M``); a bare
-number is refused, because nobody knows its unit. Years and months are refused too: their length depends on when they
-start. An instant is an RFC 3339 timestamp; flowctl writes it in UTC with milliseconds.
+Outside they are text. A duration is ``250ms``, ``30s``, ``5m``, ``1h30m``, ``7d`` or ISO 8601 (``PT1H30M``);
+a bare number is refused, because nobody knows its unit. Years and months are refused too: their length
+depends on when they start. An instant is an RFC 3339 timestamp; flowctl writes it in UTC with milliseconds.
 
 This module reads no clock: what the time *is* comes from a runtime, so that it can be recorded and simulated.
 Its errors are ``ValueError`` with a sentence for people; the caller knows which document or option was meant.
@@ -86,7 +86,7 @@ def parse_timestamp(text: str) -> int:
         raise ValueError(f"{shown!r} is not a timestamp; write for example 2030-01-31T08:00:00Z")
     *fields, fraction, sign, hours, minutes = match.groups()
     try:
-        instant = datetime(*(int(field) for field in fields))  # type: ignore[arg-type]  # six of them, by the pattern
+        instant = datetime(*(int(field) for field in fields))  # type: ignore[arg-type]  # six fields
     except ValueError as error:
         raise ValueError(f"{text!r} is not a timestamp: {error}") from None
     milliseconds = (instant - _EPOCH) // _MILLISECOND + -(-int((fraction or "0").ljust(9, "0")) // 1_000_000)
@@ -99,12 +99,12 @@ def parse_timestamp(text: str) -> int:
 
 
 def format_timestamp(milliseconds: int) -> str:
-    """RFC 3339 in UTC with milliseconds, ``2026-11-21T07:08:25.123Z``; ValueError outside the years 1 to 9999."""
+    """RFC 3339 in UTC: ``2026-11-21T07:08:25.123Z``. ValueError outside the years 1 to 9999."""
     return f"{instant(milliseconds).isoformat(timespec='milliseconds')}Z"
 
 
 def instant(milliseconds: int) -> datetime:
-    """The calendar fields of an instant in UTC, as a ``datetime`` without zone; ValueError outside years 1 to 9999."""
+    """The calendar fields of an instant in UTC, as a ``datetime`` without zone; errors as before."""
     try:
         return _EPOCH + timedelta(milliseconds=milliseconds)
     except OverflowError:

@@ -91,7 +91,7 @@ class Engine:
             existing = run
         if existing.digest != workflow.digest or not values.equal(existing.input, run.input):
             raise RunIdConflict(
-                f"the id {run.workflow_id} belongs to a run of {existing.workflow} with another document or input",
+                f"the id {run.workflow_id} belongs to a run of {existing.workflow} of another document or input",
                 hint="choose another --id, or start it with the same file and input",
             )
         return existing, False
@@ -111,7 +111,7 @@ class Engine:
         if missing:
             raise UnknownActivity(
                 f"no plugin registers {', '.join(missing)}",
-                hint="name the folder of the plugin with --plugins-dir, or install it; `flowctl activities` lists what there is",
+                hint="name the plugin's folder with --plugins-dir, or install it; see `flowctl activities`",
                 details={"activities": missing},
             )
         if id is not None and not RUN_ID.match(id):

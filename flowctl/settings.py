@@ -9,7 +9,8 @@ Rules:
 3. What the file names is relative to the file, what an option or the environment names to the present folder.
 4. An unknown key is an error: a setting that is silently ignored is worse than none.
 
-``schemas/config.schema.json`` says the same to editors.
+``schemas/config.schema.json`` says the same to editors. What a key needs is imported when it is there: every
+command reads its settings, and most find none.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowctl.clock import parse_duration
 from flowctl.errors import UsageError
-from flowctl.expressions.hints import did_you_mean
-from flowctl.model import NO_POLICY, Policy
-from flowctl.retry import ONCE, RetryPolicy
+
+if TYPE_CHECKING:
+    from flowctl.model import Policy
+    from flowctl.retry import RetryPolicy
 
 FILE = "flowctl.toml"
 FOLDER = ".flowctl"
@@ -35,12 +36,11 @@ MAX_BYTES = 1 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for one command. ``database`` is an absolute path or a URL; ``defaults`` are for attempts."""
+    """What holds for one command. ``database`` is an absolute path or a URL; ``defaults`` may be None."""
 
-    folder: str
     database: str
     plugins_dirs: tuple[str, ...]
-    defaults: Policy = NO_POLICY
+    defaults: Policy | None = None
 
 
 def settle(
@@ -53,12 +53,11 @@ def settle(
     database = database or environment.get("FLOWCTL_DB")
     from_environment = environment.get("FLOWCTL_PLUGINS_DIR", "").split(os.pathsep)
     return Settings(
-        folder=project,
         database=here(database) if database else there(written.get("db", os.path.join(FOLDER, DATABASE))),
         plugins_dirs=tuple(map(here, plugins_dirs))
         or tuple(here(name) for name in from_environment if name)
         or tuple(map(there, written.get("plugins_dir", ()))),
-        defaults=written.get("defaults", NO_POLICY),
+        defaults=written.get("defaults"),
     )
 
 
@@ -111,6 +110,8 @@ def _convert(
     converted = {}
     for key, value in table.items():
         if key not in keys:
+            from flowctl.expressions.hints import did_you_mean
+
             raise UsageError(f"{file} has an unknown key {where}{key}", hint=did_you_mean(key, keys))
         converted[key] = keys[key](value, file, where + key)
     return converted
@@ -132,6 +133,8 @@ def _texts(value: Any, file: str, key: str) -> tuple[str, ...]:
 
 
 def _duration(value: Any, file: str, key: str) -> int:
+    from flowctl.clock import parse_duration
+
     try:
         return parse_duration(_text(value, file, key))
     except ValueError as error:
@@ -174,6 +177,8 @@ def _one_of(*words: str) -> Callable[[Any, str, str], str]:
 
 
 def _retry(value: Any, file: str, key: str) -> RetryPolicy:
+    from flowctl.retry import ONCE, RetryPolicy
+
     if value is False:
         return ONCE
     if not isinstance(value, dict):
@@ -182,6 +187,8 @@ def _retry(value: Any, file: str, key: str) -> RetryPolicy:
 
 
 def _defaults(value: Any, file: str, key: str) -> Policy:
+    from flowctl.model import Policy
+
     if not isinstance(value, dict):
         raise _wrong(file, key, "a table")
     return Policy(**_convert(value, _DEFAULTS_KEYS, file, f"{key}."))

@@ -1,12 +1,13 @@
 """The one gate for data: what a value is, how large it may be, how it becomes bytes.
 
-A value is strict JSON: ``None``, ``bool``, ``int`` within signed 64 bits, finite ``float``, ``str`` that is valid
-Unicode, ``list``, and ``dict`` with ``str`` keys, nested at most ``MAX_DEPTH`` deep. Exactly these types: a subclass, a
-tuple or an enum would come back from the journal as something else, so a run would see one thing before a crash and
-another after it. Everything that enters a run (input, signal, result, plugin) passes here once, and what does not fit
-is refused by name and place. Nothing is ever changed on the way.
+A value is strict JSON: ``None``, ``bool``, ``int`` within signed 64 bits, finite ``float``, ``str`` that is
+valid Unicode, ``list``, and ``dict`` with ``str`` keys, nested at most ``MAX_DEPTH`` deep. Exactly these
+types: a subclass, a tuple or an enum would come back from the journal as something else, so a run would see
+one thing before a crash and another after it. Everything that enters a run (input, signal, result, plugin)
+passes here once, and what does not fit is refused by name and place. Nothing is ever changed on the way.
 
-Bytes are canonical: compact UTF-8, keys in code point order. Equal bytes are equal values, so digests can be compared.
+Bytes are canonical: compact UTF-8, keys in code point order. Equal bytes are equal values, so digests can be
+compared.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ MAX_DEPTH = 100
 """How deep lists and mappings may nest. Deeper is a mistake, a cycle or an attack."""
 
 CEILING = 8 * MAX_BYTES
-"""Elements plus characters looked at before a value is refused unseen: lists that share their elements are small in
+"""Elements plus characters looked at before a value is refused unseen: lists that share their elements are
+small in
 memory and endless when written out."""
 
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
@@ -79,7 +81,7 @@ def sized(value: Any, what: str) -> bytes:
 
 
 def decode(data: bytes | str, what: str = "the data") -> Any:
-    """The value of JSON text. ``NotJson`` for anything else, repeated keys and out-of-range numbers included."""
+    """The value of JSON text. ``NotJson`` for anything else, repeated keys and huge numbers included."""
     try:
         value = _DECODER.decode(data)
     except ValueError as error:  # msgspec's own errors, bad UTF-8, numbers of a thousand digits
@@ -112,8 +114,9 @@ def equal(one: Any, other: Any) -> bool:
 def weigh(value: Any, ceiling: int = CEILING) -> int:
     """Elements plus characters of a value: never more than its encoded size. Negative if it is not JSON.
 
-    Stops soon after ``ceiling``, so cycles and shared elements cannot keep it busy. It goes by levels rather than by
-    recursion, because this is the hot path of every step, and a deep value must not meet Python's stack.
+    Stops soon after ``ceiling``, so cycles and shared elements cannot keep it busy. It goes by levels rather
+    than by recursion, because this is the hot path of every step, and a deep value must not meet Python's
+    stack.
     """
     weight, level = 1, [value]
     for _ in range(MAX_DEPTH + 1):
@@ -179,8 +182,8 @@ def _is_unicode(text: str) -> bool:
 def _may_repeat_keys(text: bytes, value: Any) -> bool:
     """Whether msgspec, which keeps the last of two equal keys without a word, may have dropped one.
 
-    Every key brings a colon, so text that has no more colons than its value written out again has lost none; only an
-    escaped colon could hide a loss. So the slow parse that can name the key hardly ever runs.
+    Every key brings a colon, so text that has no more colons than its value written out again has lost none;
+    only an escaped colon could hide a loss. So the slow parse that can name the key hardly ever runs.
     """
     colons = text.count(b":")
     return colons > 0 and (colons != _ENCODER.encode(value).count(b":") or b"\\u003" in text)
@@ -205,7 +208,7 @@ def _too_large(value: Any, what: str) -> PayloadTooLarge:
 
 
 def _largest_key(value: Any) -> str | int | None:
-    """Key or index of the heaviest element, None for a value without elements. One ceiling bounds the whole search."""
+    """Key or index of the heaviest element, None if there are none. One ceiling bounds the whole search."""
     left, most, largest = CEILING, -1, None
     for key, item in _children(value):
         weight = weigh(item, left)
@@ -225,7 +228,7 @@ def _not_json(value: Any, what: str) -> NotJson:
 
 
 def _mistakes(value: Any, path: str, seen: set[int], depth: int = 0) -> Iterator[tuple[str, str]]:
-    """Places that ``weigh`` refused, but for depth. Each container once: shared ones are walked once, cycles end."""
+    """Places that ``weigh`` refused, but for depth. Each container is walked once, so cycles end."""
     if (problem := _mistake(value)) is not None:
         yield path, problem
     elif type(value) in (list, dict) and depth <= MAX_DEPTH and id(value) not in seen:

@@ -193,7 +193,7 @@ def test_mistakes_in_a_document_are_all_shown_with_their_lines(flowctl: Project)
     )
     said = flowctl("validate", "order.yaml")
     assert said.returncode == 2
-    assert "order.yaml:21:5" in said.stderr
+    assert "order.yaml:24:5" in said.stderr
     assert "rety" in said.stderr
     found = json.loads(flowctl("validate", "order.yaml", "--json").stdout)
     assert {"code", "severity", "message", "file", "line", "column", "hint"} == set(found[0])

@@ -55,7 +55,7 @@ def test_the_head_of_a_document() -> None:
         "use u",
         "hold",
     )
-    assert (made.secrets, made.ids) == ({"A"}, ("a",))
+    assert (set(made.secrets), made.ids) == ({"A"}, ("a",))
     assert made.defaults == Policy(timeout=30_000, retry=RetryPolicy(attempts=2))
     assert made.signals["go"].check("x") is None
     assert made.signals["go"].check(1) == "payload must be a text, not 1"

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from flowctl.document import inputs
-from flowctl.document.inputs import FUEL, Gate, InputGate, checker, schema_problems, with_defaults
+from flowctl.document import json_schema
+from flowctl.document.inputs import Gate, InputGate, with_defaults
+from flowctl.document.json_schema import FUEL, checker, schema_problems
 from flowctl.errors import InvalidInput, PayloadTooLarge
 from flowctl.values import MAX_BYTES
 
@@ -45,7 +46,8 @@ def test_filling_defaults_in_changes_neither_the_value_nor_the_schema() -> None:
     schema: dict[str, Any] = {
         "properties": {"a": {"default": {"x": []}}, "b": {"properties": {"c": {"default": 1}}}}
     }
-    before, value = copy.deepcopy(schema), {"b": {}}
+    before = copy.deepcopy(schema)
+    value: dict[str, Any] = {"b": {}}
     filled = with_defaults(schema, value)
     filled["a"]["x"].append(1)
     assert (schema, value) == (before, {"b": {}})
@@ -141,7 +143,7 @@ def _doubling(levels: int) -> dict[str, Any]:
 
 def test_a_schema_that_branches_without_end_runs_out_of_fuel(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(schema_problems(_doubling(60))) == []
-    monkeypatch.setattr(inputs, "FUEL", 5_000)
+    monkeypatch.setattr(json_schema, "FUEL", 5_000)
     problem = checker(_doubling(60))({}, "input")
     assert problem is not None
     assert "takes more than 5,000 steps" in problem

@@ -106,7 +106,6 @@ def test_a_name_that_is_there_is_allowed(body: str) -> None:
 
 
 SECRETS = {
-    "in a condition": "  - {if: secrets.X == 'a', sleep: 1s}\n",
     "in an output": "  - {id: a, activity: x.a, output: '${{ secrets.X }}'}\n",
     "in a variable": "  - set: {t: '${{ secrets.X }}'}\n",
     "in a return": "  - return: ${{ secrets.X }}\n",
@@ -119,6 +118,10 @@ def test_a_secret_outside_of_with_is_refused(step: str) -> None:
     found = refused(f"secrets: [X]\nsteps:\n{step}")
     assert [one.code for one in found] == ["UndeclaredSecret"]
     assert found[0].hint == "secrets are seen in 'with' only"
+
+
+def test_a_secret_in_a_condition_is_refused() -> None:
+    assert mistakes("secrets: [X]\nsteps:\n  - {if: secrets.X == 'a', sleep: 1s}\n") == ["BadExpression 5:10"]
 
 
 SCOPES = {

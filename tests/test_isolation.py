@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-
 import logging
 import os
 import shutil
@@ -179,7 +178,9 @@ class Scene:
 
     def begin(self, name: str, **changes: Any) -> tuple[Any, asyncio.Future[Outcome]]:
         ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        handle = self.performer.perform(msgspec.structs.replace(ATTEMPT, name=name, **changes), ended.set_result)
+        handle = self.performer.perform(
+            msgspec.structs.replace(ATTEMPT, name=name, **changes), ended.set_result
+        )
         return handle, ended
 
     async def outcome(self, name: str, args: dict[str, Any] | None = None, **changes: Any) -> Outcome:

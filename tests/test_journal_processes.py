@@ -19,7 +19,7 @@ from flowctl.errors import StorageError
 from flowctl.journal import Change
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.journal.verify import verify_chain
-from flowctl.testing.journal_conformance import append, claimed, completed, paths
+from flowctl.testing.journal_conformance import append, claimed, completed, new_run, paths
 
 KILLS = 30
 ACK = struct.Struct("q")
@@ -94,6 +94,30 @@ def test_processes_that_write_at_once_lose_nothing(path: Path) -> None:
             assert verify_chain(journal, run_id) is None
         seqs = sorted(entry.seq for run_id in runs for entry in journal.entries(run_id))
         assert seqs == list(range(1, sum(runs.values()) + 1))
+
+
+def test_of_those_who_claim_at_once_one_gets_the_run(path: Path) -> None:
+    with opened(path) as journal:
+        journal.create(new_run())
+    start, go = os.pipe()
+    answers, answer = os.pipe()
+    done, end = os.pipe()
+
+    def claimant() -> None:
+        os.close(go)
+        os.close(end)
+        os.read(start, 1)
+        with opened(path) as journal:
+            os.write(answer, b"0" if journal.claim("order-1") is None else b"1")
+            os.read(done, 1)
+
+    claimants = [forked(claimant) for _ in range(4)]
+    os.close(go)
+    assert sorted(os.read(answers, 1) for _ in claimants) == [b"0", b"0", b"0", b"1"]
+    os.close(end)
+    assert [exit_code(pid) for pid in claimants] == [0] * 4
+    for fd in (start, answers, answer, done):
+        os.close(fd)
 
 
 def write_until_killed(path: Path, acknowledge: int) -> None:

@@ -201,24 +201,23 @@ def damaged(path: Path) -> None:
 
 
 NOT_OURS: dict[str, Callable[[Path], object]] = {
-    "an empty file": Path.touch,
-    "a text": text,
-    "a folder": Path.mkdir,
-    "a pipe": os.mkfifo,
-    "a database of another program": database_of_another_program,
-    "a journal of a newer flowctl": newer,
-    "a damaged database": damaged,
+    "is an empty file": Path.touch,
+    "is not an SQLite database": text,
+    "is not a file": Path.mkdir,
+    "is not a file, but a pipe": os.mkfifo,
+    "is a database of another program": database_of_another_program,
+    "was written by a newer flowctl": newer,
+    "is not an SQLite database, but begins like one": damaged,
 }
 
 
 @pytest.mark.parametrize("read_only", [False, True], ids=["to write", "to read"])
-@pytest.mark.parametrize("make", NOT_OURS.values(), ids=NOT_OURS)
-def test_what_is_not_a_journal_of_ours_is_left_alone(
-    make: Callable[[Path], object], read_only: bool, path: Path
-) -> None:
+@pytest.mark.parametrize("what", NOT_OURS)
+def test_it_is_left_alone_because_it(what: str, read_only: bool, path: Path) -> None:
+    make = NOT_OURS[what]
     make(path)
     before = contents(path)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError, match=what.partition(",")[0]) as caught:
         SqliteJournal.open(path, read_only=read_only)
     assert str(path) in caught.value.message
     after = contents(path)
@@ -264,6 +263,15 @@ def test_a_reader_changes_nothing(path: Path) -> None:
                 write()
     assert (path.stat().st_mtime_ns, path.stat().st_size) == (before.st_mtime_ns, before.st_size)
     assert query(path, "SELECT * FROM sessions") == []
+
+
+def test_a_session_knows_the_last_entry_it_wrote(journal: SqliteJournal, path: Path) -> None:
+    run = claimed(journal)
+    (entry,) = append(journal, run, "a")
+    with pytest.raises(InternalError):
+        append(journal, run, "b", "a")
+    claimed(journal, "other")
+    assert query(path, "SELECT last_seq, last_hash FROM sessions") == [(entry.seq, entry.hash)]
 
 
 def test_only_who_claims_is_a_session(journal: SqliteJournal, path: Path) -> None:
@@ -327,6 +335,13 @@ def test_nothing_is_acknowledged_when_the_file_was(
     harm(path)
     with pytest.raises(StorageError, match="removed or replaced"):
         append(journal, run, "a")
+
+
+def test_nothing_has_an_id_that_is_no_text(journal: SqliteJournal) -> None:
+    claimed(journal)
+    assert journal.run("\udcff") is None
+    assert journal.runs_with_prefix("\udcff") == []
+    assert journal.entries("\udcff") == []
 
 
 def test_a_name_from_the_database_is_not_used_as_a_path(journal: SqliteJournal, path: Path) -> None:

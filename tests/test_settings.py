@@ -11,7 +11,7 @@ import pytest
 
 from flowctl import settings
 from flowctl.errors import UsageError
-from flowctl.model import NO_POLICY
+from flowctl.model import Policy
 from flowctl.retry import ONCE
 from flowctl.settings import Settings, settle
 
@@ -32,7 +32,7 @@ def written(folder: Path, text: str | bytes) -> Path:
 def test_without_a_project_the_database_is_in_the_present_folder(tmp_path: Path) -> None:
     found = settled(tmp_path)
     assert found.database == str(tmp_path / ".flowctl" / "flowctl.db")
-    assert (found.plugins_dirs, found.defaults) == ((), NO_POLICY)
+    assert (found.plugins_dirs, found.defaults) == ((), None)
 
 
 @pytest.mark.parametrize("marker", [".flowctl", "flowctl.toml"])
@@ -99,6 +99,7 @@ def test_defaults_become_a_policy(tmp_path: Path) -> None:
         """,
     )
     policy = settled(tmp_path).defaults
+    assert policy is not None
     assert policy.timeout == 90_000
     assert policy.retry is not None
     retry = policy.retry
@@ -108,7 +109,7 @@ def test_defaults_become_a_policy(tmp_path: Path) -> None:
 
 def test_retry_false_is_one_attempt(tmp_path: Path) -> None:
     written(tmp_path, "[defaults]\nretry = false")
-    assert settled(tmp_path).defaults.retry == ONCE
+    assert settled(tmp_path).defaults == Policy(retry=ONCE)
 
 
 MISTAKES = {
@@ -140,7 +141,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str | bytes, said:
 
 def test_a_pipe_of_that_name_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "flowctl.toml")
-    assert settled(tmp_path).defaults == NO_POLICY
+    assert settled(tmp_path).defaults is None
 
 
 def test_the_published_schema_knows_the_same_keys() -> None:

@@ -24,7 +24,8 @@ class Story:
         """Wait for an answer and say how that went."""
         told = (lambda: self.said.append(f"{name} was told")) if patient else None
         try:
-            self.said.append(f"{name} heard {await self.trampoline.wait(future, patient=told)}")
+            answer = await self.trampoline.wait(future, patient=told)
+            self.said.append(f"{name} heard {answer}")
         except Cancelled:
             self.said.append(f"{name} was cancelled")
             raise

@@ -36,6 +36,10 @@ class StartRequest:
     principal: str | None = None
 
 
+Documents = list[dict[str, Any]]
+"""Several JSON documents."""
+
+
 class Backend(Protocol):
     """Where runs live, and who executes them. Not thread-safe; ``close`` it."""
 
@@ -70,7 +74,7 @@ class Backend(Protocol):
 
     def list(
         self, *, statuses: Sequence[str] = (), workflow: str | None = None, limit: int = 50
-    ) -> list[dict[str, Any]]:
+    ) -> Documents:
         """Runs, newest first: status documents without ``input output steps``."""
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
@@ -95,7 +99,7 @@ class Backend(Protocol):
     def deploy(self, workflow: Workflow, source: str) -> bool:
         """Register a version; False if it was there. ``VersionTaken``."""
 
-    def workflows(self) -> list[dict[str, Any]]:
+    def workflows(self) -> Documents:
         """Deployed versions: ``{name, version, digest, deployed_at, deprecated}``."""
 
     def deprecate(self, name: str, version: int, message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flowctl.backends import Observer, StartRequest
+from flowctl.backends import Documents, Observer, StartRequest
 from flowctl.errors import AmbiguousRun, NotFound, RunNotFound
 from flowctl.journal import Definition, Journal, Run
 from flowctl.model import NO_POLICY, Policy, Workflow
@@ -90,7 +90,7 @@ class LocalBackend:
 
     def list(
         self, *, statuses: Sequence[str] = (), workflow: str | None = None, limit: int = 50
-    ) -> list[dict[str, Any]]:
+    ) -> Documents:
         """See ``Backend``."""
         runs = self._journal.list_runs(statuses=statuses, workflow=workflow, limit=limit)
         return [summary(run, self._journal.entries(run.id)) for run in runs]
@@ -155,9 +155,9 @@ class LocalBackend:
     def deploy(self, workflow: Workflow, source: str) -> bool:
         """See ``Backend``."""
         self._engine.pin(workflow, source)
-        return self._engine.deploy(workflow)
+        return bool(self._engine.deploy(workflow))
 
-    def workflows(self) -> list[dict[str, Any]]:
+    def workflows(self) -> Documents:
         """See ``Backend``."""
         return [definition_json(definition) for definition in self._journal.definitions()]
 
@@ -200,7 +200,6 @@ def _choose(definitions: Sequence[Definition], name: str, version: int | None) -
 
 def _tell(observe: Observer) -> Any:
     """Pass each fact of a commit on, as history shows it."""
-
     secret = SecretPaths()
 
     def commit(change: Any) -> None:

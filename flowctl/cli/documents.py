@@ -173,7 +173,7 @@ def deprecate(invocation: Invocation, reference: str, message: str) -> None:
     name, version = name_and_version(reference)
     if version is None:
         raise UsageError(f"{reference!r} does not say which version", hint=f"write for example {name}@1")
-    with invocation.backend() as backend:
+    with invocation.existing() as backend:
         backend.deprecate(name, version, message)
     if invocation.json:
         output.write_json({"name": name, "version": version, "deprecated": message})

@@ -23,7 +23,7 @@ class Interrupted(FlowctlError):
 def show(error: BaseException, *, as_json: bool) -> int:
     """Say what is wrong; returns the exit code."""
     ours = as_ours(error)
-    if as_json:
+    if as_json and not isinstance(ours, output.OutputError):
         output.write_json({"error": to_json(ours)})
     else:
         from flowctl import render

@@ -59,10 +59,10 @@ def _read(name: str, option: str) -> bytes:
         descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise UsageError(f"{option}: {name} is not an ordinary file", hint="pipe it in with -")
+                raise UsageError(f"{option}: {name!r} is not an ordinary file", hint="pipe it in with -")
             return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{option}: {name} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{option}: {name!r} cannot be read: {error.strerror}") from error
 
 
 def _read_standard_input(option: str) -> bytes:

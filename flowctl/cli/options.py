@@ -89,12 +89,21 @@ class Invocation:
             yield backend
 
     @contextlib.contextmanager
-    def backend(self, *, executes: bool = False) -> Iterator[Backend]:
-        """The backend; with plugins if runs are executed."""
-        from flowctl.backends import open_backend
+    def existing(self, *, executes: bool = False) -> Iterator[Backend]:
+        """The backend of a database that is there: a slip of the pen in ``--db`` makes none. ``NotFound``."""
+        with self.reader():
+            pass
+        with self.backend(executes=executes) as backend:
+            yield backend
 
-        plugins = self.plugins if executes else None
-        opened = open_backend(self.settings.database, plugins=plugins, settings=self.settings.defaults)
+    @contextlib.contextmanager
+    def backend(self, *, executes: bool = False) -> Iterator[Backend]:
+        """The backend; with plugins if runs are executed. A database that is not there is made."""
+        from flowctl.backends import open_backend
+        from flowctl.model import NO_POLICY
+
+        plugins, defaults = self.plugins if executes else None, self.settings.defaults or NO_POLICY
+        opened = open_backend(self.settings.database, plugins=plugins, settings=defaults)
         with contextlib.closing(opened) as backend:
             yield backend
 

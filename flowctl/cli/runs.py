@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from flowctl.cli import output
-from flowctl.cli.inputs import json_argument
 from flowctl.cli.options import Command, Invocation, page, principal_option, wait_option
 from flowctl.state import EXIT_CODES, RunStatus
 
@@ -43,10 +42,13 @@ def run(
     Exit codes: 0 completed; 1 failed, compensated, cancelled or terminated; 2 bad document or input; 3 live:
     it waits, is paused or blocked; 5 the id is taken; 6 compensation failed; 130 interrupted.
     """
-    from flowctl.cli.starting import request
+    from flowctl.cli.starting import read_source, request
 
+    source = read_source(document)
     with invocation.backend(executes=True) as backend:
-        asked = request(invocation, backend, document, text=text, pairs=pairs, id=id, principal=principal)
+        asked = request(
+            invocation, backend, document, source, text=text, pairs=pairs, id=id, principal=principal
+        )
         run_id, _ = backend.start(asked)
         return _drive(invocation, backend, run_id, wait)
 
@@ -68,7 +70,7 @@ def resume(invocation: Invocation, reference: str, wait: int, detach: bool) -> i
             return _accepted(
                 invocation, backend, {"id": run_id, "status": backend.status(run_id, count=1)["status"]}
             )
-    with invocation.backend(executes=True) as backend:
+    with invocation.existing(executes=True) as backend:
         return _drive(invocation, backend, backend.resolve(reference), wait)
 
 
@@ -157,8 +159,10 @@ def signal(
     It is checked against the run's document, kept durably, and received when the run waits for it, now or
     later.
     """
+    from flowctl.cli.inputs import json_argument
+
     value = json_argument(payload, "--payload") if payload is not None else None
-    with invocation.backend() as backend:
+    with invocation.existing() as backend:
         run_id = backend.resolve(reference)
         answer = backend.signal(run_id, name, value, dedup_id=dedup_id, principal=principal)
         return _accepted(invocation, backend, answer, f"signal {name} accepted")
@@ -179,7 +183,7 @@ def cancel(
     The request is kept durably; then, unless somebody else has the run, it is driven here until it has ended.
     Exit codes are those of `run`: 1 is a run that was cancelled or compensated.
     """
-    with invocation.backend(executes=not detach) as backend:
+    with invocation.existing(executes=not detach) as backend:
         run_id = backend.resolve(reference)
         answer = backend.cancel(run_id, reason, principal=principal)
         if detach:

@@ -8,6 +8,7 @@ The way of a document, one module each::
     references   its expressions            every name is there, and comes before
     build        data → model               what the interpreter walks
     inputs       the schemas it brings      defaults, and what input, payloads and output must be
+    json_schema                             applies them, and anything it is given comes to an end
 
 ``structure`` holds the tables of verbs that all of them walk by; ``diagnostics`` what a mistake looks like.
 Everything imports YAML and JSON Schema only when it comes to that: a stored document needs neither.
@@ -15,13 +16,16 @@ Everything imports YAML and JSON Schema only when it comes to that: a stored doc
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowctl import values
-from flowctl.document.build import build
+from flowctl.document.build import assemble, build
+from flowctl.document.texts import Texts
+from flowctl.expressions import FUNCTIONS, Function
 from flowctl.model import Workflow
 
 if TYPE_CHECKING:
@@ -44,34 +48,34 @@ def load(
     name: str,
     *,
     activities: Collection[str] | None = None,
-    functions: Any = None,
+    functions: Mapping[str, Function] = FUNCTIONS,
 ) -> Loaded:
     """Read and check a document. ``name`` is what messages call its file.
 
-    ``activities`` are the registered names, None if they are not known; ``functions`` what plugins add to
-    expressions. Raises ``InvalidDocument`` with every mistake, in the order of the document.
+    ``activities`` are the registered names, None if they are not known; ``functions`` all that expressions may
+    call (``expressions.extended`` adds those of plugins). Raises ``InvalidDocument`` with every mistake, in the
+    order of the document.
     """
     from flowctl.document.checks import check_meaning
-    from flowctl.document.diagnostics import Report
+    from flowctl.document.diagnostics import Enough, Report
     from flowctl.document.loader import read_tree, text_of
     from flowctl.document.references import check_references
     from flowctl.document.schema import check_shape
 
     text = text_of(source, name)
     tree, refused = read_tree(text, name)
-    report = Report(tree, refused)
-    check_shape(tree.data, report)
-    if isinstance(tree.data, dict):
-        check_meaning(tree.data, report, activities)
-        check_references(tree.data, report, functions)
+    report, texts = Report(tree, refused), Texts(functions)
+    with contextlib.suppress(Enough):
+        check_shape(tree.data, report)
+        if isinstance(tree.data, dict):
+            check_meaning(tree.data, report, activities)
+            check_references(tree.data, report, texts)
     report.raise_errors()
-    return Loaded(build(tree.data, digest_of(tree.data), functions), report.warnings, text)
+    return Loaded(assemble(tree.data, digest_of(tree.data), texts), report.warnings, text)
 
 
 def read(path: Path) -> str:
-    """The text of a document's file. ``UsageError`` if it cannot be read, ``InvalidDocument`` if it is not a
-    text.
-    """
+    """The text of a document's file. ``UsageError`` if it cannot be read, ``InvalidDocument`` if it is none."""
     from flowctl.document.files import read_file
     from flowctl.document.loader import text_of
 

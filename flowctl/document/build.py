@@ -13,8 +13,9 @@ from typing import Any
 from flowctl.clock import parse_duration
 from flowctl.document.inputs import Gate, InputGate
 from flowctl.document.structure import DEFAULT_TIMEOUT, verb_of
+from flowctl.document.texts import Texts
 from flowctl.errors import InvalidDocument
-from flowctl.expressions import Expression, Template, condition, template
+from flowctl.expressions import FUNCTIONS, Expression, Function, Template
 from flowctl.model import (
     ActivityStep,
     BlockStep,
@@ -43,9 +44,14 @@ References = set[tuple[str, ...]]
 Items = Mapping[str, Any]
 
 
-def build(body: Items, digest: str, functions: Any = None) -> Workflow:
-    """The workflow of a document that passed ``load`` once. ``digest`` is that of ``body``."""
-    return _Builder(body, functions).workflow(digest)
+def build(body: Items, digest: str, functions: Mapping[str, Function] = FUNCTIONS) -> Workflow:
+    """The workflow of a document that passed ``load`` once, with the same ``functions``, and has that digest."""
+    return assemble(body, digest, Texts(functions))
+
+
+def assemble(body: Items, digest: str, texts: Texts) -> Workflow:
+    """The same, with the expressions that are parsed already."""
+    return _Builder(body, texts).workflow(digest)
 
 
 class _Builder:
@@ -53,9 +59,9 @@ class _Builder:
     compensation, ``ids`` the step ids of the scope that is being built.
     """
 
-    def __init__(self, body: Items, functions: Any) -> None:
+    def __init__(self, body: Items, texts: Texts) -> None:
         self.body = body
-        self.functions = functions
+        self.texts = texts
         self.entries: Items = body.get("activities") or {}
         self.activities: set[str] = set()
         self.own: References = set()
@@ -94,8 +100,8 @@ class _Builder:
 
     # --- expressions
 
-    def template(self, value: Any, *, secrets: bool = False) -> Template:
-        parsed = template(value, secrets=secrets, functions=self.functions)
+    def template(self, value: Any) -> Template:
+        parsed = self.texts.template(value)
         self.note(parsed.references)
         return parsed
 
@@ -105,9 +111,7 @@ class _Builder:
     def condition(self, holder: Items) -> Expression | None:
         if "if" not in holder:
             return None
-        written = holder["if"]
-        text = ("true" if written else "false") if isinstance(written, bool) else written
-        parsed = condition(text, functions=self.functions)
+        parsed = self.texts.condition(holder["if"])
         self.note(parsed.references)
         return parsed
 
@@ -158,7 +162,7 @@ class _Builder:
         name, policy = self.entry(step["activity"], step)
         return {
             "name": name,
-            "arguments": self.template(step.get("with", {}), secrets=True),
+            "arguments": self.template(step.get("with", {})),
             "timeout": None,  # an activity's is per attempt, and part of its policy
             "policy": policy,
             "idempotency_key": self.optional_template(step, "idempotency_key"),
@@ -215,7 +219,7 @@ class _Builder:
             return None
         all_outside, self.all = self.all, set()
         ids_outside, self.ids = self.ids, []
-        arguments = self.template(written.get("with", {}), secrets=True)
+        arguments = self.template(written.get("with", {}))
         name, policy = None, _policy(written)
         if "activity" in written:
             name, policy = self.entry(written["activity"], written)

@@ -12,7 +12,7 @@ from typing import Any
 
 from flowctl.clock import format_duration, parse_duration, parse_timestamp
 from flowctl.document.diagnostics import Report, shown
-from flowctl.document.inputs import schema_problems
+from flowctl.document.json_schema import schema_problems
 from flowctl.document.places import Pointer
 from flowctl.document.schema import name_of
 from flowctl.document.structure import (

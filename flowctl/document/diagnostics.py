@@ -50,14 +50,17 @@ CODES: Mapping[str, str] = {
 """Every code of a diagnostic, and what it means."""
 
 MAX_SHOWN = 100
-"""Diagnostics of one document: whoever has more does not read them."""
+"""Diagnostics of one document: whoever has more does not read them, and finding the nearest word takes time."""
 
-_EXCERPT = 160
+_BEFORE, _AFTER = 80, 80
+"""Characters of a line that are shown before and after the place of a mistake."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line, as it can be shown."""
+    """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line as it can be shown, cut around
+    the character at index ``caret``.
+    """
 
     code: str
     severity: Severity
@@ -67,6 +70,7 @@ class Diagnostic:
     column: int
     hint: str | None = None
     excerpt: str = ""
+    caret: int = 0
 
     def render(self) -> str:
         """Plain text: what, where and what to do; then the line with a caret."""
@@ -75,13 +79,8 @@ class Diagnostic:
         if not self.excerpt.strip():
             return head
         margin = f"{self.line:>5} | "
-        before, excerpt = max(0, self.column - 1), self.excerpt
-        if before > _EXCERPT - 40:  # a long line is cut around its mistake
-            start = before - 40
-            excerpt, before = "…" + excerpt[start + 1 :], 40
-        if len(excerpt) > _EXCERPT:
-            excerpt = excerpt[: _EXCERPT - 1] + "…"
-        return f"{head}\n{margin}{excerpt}\n{' ' * (len(margin) + _width(excerpt[:before]))}^"
+        indent = " " * (len(margin) + _width(self.excerpt[: self.caret]))
+        return f"{head}\n{margin}{self.excerpt}\n{indent}^"
 
     def to_json(self) -> dict[str, Any]:
         """The shape of ``validate --json``."""
@@ -89,12 +88,16 @@ class Diagnostic:
         return {name: getattr(self, name) for name in names}
 
 
+class Enough(Exception):
+    """``MAX_SHOWN`` diagnostics were found: looking for more would only take time."""
+
+
 class Report:
-    """The diagnostics of one document, collected."""
+    """The diagnostics of one document, collected. Methods that add one raise ``Enough`` when it was the last."""
 
     def __init__(self, tree: Tree, found: Iterable[Diagnostic] = ()) -> None:
         self._tree = tree
-        self._found = list(found)
+        self._found = dict.fromkeys(found)
 
     def error(
         self, code: str, pointer: Pointer, message: str, *, hint: str | None = None, key: bool = False
@@ -121,14 +124,12 @@ class Report:
         self, severity: Severity, code: str, pointer: Pointer, message: str, hint: str | None, place: Place
     ) -> None:
         assert code in CODES, code
-        if not self._tree.is_broken(pointer):
-            self.at(severity, code, message, place, hint)
-
-    def at(self, severity: Severity, code: str, message: str, place: Place, hint: str | None = None) -> None:
-        """A diagnostic at a place."""
-        self._found.append(
-            diagnostic(self._tree.file, self._tree.lines, severity, code, message, place, hint)
-        )
+        if self._tree.is_broken(pointer):
+            return
+        found = diagnostic(self._tree.file, self._tree.lines, severity, code, message, place, hint)
+        self._found[found] = None  # several schemas can complain of the same thing
+        if len(self._found) >= MAX_SHOWN:
+            raise Enough
 
     def line(self, pointer: Pointer) -> int:
         """The line on which the value of ``pointer`` begins."""
@@ -145,7 +146,7 @@ class Report:
         return self._sorted("warning")
 
     def _sorted(self, severity: Severity) -> list[Diagnostic]:
-        chosen = dict.fromkeys(found for found in self._found if found.severity == severity)
+        chosen = [found for found in self._found if found.severity == severity]
         return sorted(chosen, key=lambda found: (found.line, found.column))
 
     def raise_errors(self) -> None:
@@ -165,17 +166,22 @@ def diagnostic(
 ) -> Diagnostic:
     """A diagnostic with the line it is about."""
     line, column = place
-    excerpt = lines[line - 1] if 0 < line <= len(lines) else ""
-    return Diagnostic(code, severity, message, file, line, column, hint, printable(excerpt))
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    excerpt, caret = _around(text, column - 1)
+    return Diagnostic(code, severity, message, file, line, column, hint, excerpt, caret)
+
+
+def _around(line: str, index: int) -> tuple[str, int]:
+    """The part of a line that is shown, and where ``index`` is in it."""
+    start, end = max(0, index - _BEFORE), index + _AFTER
+    before, after = "…" if start else "", "…" if end < len(line) else ""
+    return before + printable(line[start:end]) + after, index - start + len(before)
 
 
 def invalid(file: str, errors: list[Diagnostic]) -> InvalidDocument:
     """The exception that carries ``errors``, the first ``MAX_SHOWN`` of them."""
-    count = len(errors)
-    hint = None
-    if count > MAX_SHOWN:
-        hint = f"only the first {MAX_SHOWN} are listed"
-    mistakes = "a mistake" if count == 1 else f"{count} mistakes"
+    mistakes = "a mistake" if len(errors) == 1 else f"{len(errors)} mistakes"
+    hint = "mend these first: there may be more" if len(errors) >= MAX_SHOWN else None
     return InvalidDocument(f"{file} has {mistakes}", errors[:MAX_SHOWN], hint=hint)
 
 

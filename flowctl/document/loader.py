@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from flowctl.document.diagnostics import Diagnostic, diagnostic, invalid, shown
+from flowctl.document.diagnostics import MAX_SHOWN, Diagnostic, diagnostic, invalid, shown
 from flowctl.document.places import START, Place, Pointer, Tree
 from flowctl.document.scalars import NUMBER_STARTS, WORDS, core
 from flowctl.document.syntax import explain
@@ -299,6 +299,8 @@ class _Reader:
 
     def mistake(self, code: str, message: str, place: Place, hint: str | None = None) -> None:
         self.mistakes.append(diagnostic(self.file, self.lines, "error", code, message, place, hint))
+        if len(self.mistakes) >= MAX_SHOWN:
+            raise _Stop
 
 
 def _parser(text: str) -> Any:

@@ -15,15 +15,19 @@ Rules (language.md, section 3):
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from flowctl import expressions
 from flowctl.document.diagnostics import Report, shown
 from flowctl.document.places import Pointer
 from flowctl.document.structure import LOOPS, VERBS, compensating_steps, parts_of, verb_of
+from flowctl.document.texts import Texts
 from flowctl.errors import ExpressionError
 from flowctl.expressions.hints import did_you_mean, nearest
+
+References = frozenset[tuple[str, ...]]
+Problem = tuple[str, str, str | None]
+"""Code, message and hint."""
 
 ROOTS = frozenset({"input", "steps", "vars", "step", "now", "run"})
 """Names that every expression sees."""
@@ -108,16 +112,16 @@ class _Scope:
         return _Scope(self.ids, self.names | frozenset(names))
 
 
-def check_references(data: Mapping[str, Any], report: Report, functions: Any = None) -> None:
+def check_references(data: Mapping[str, Any], report: Report, texts: Texts) -> None:
     """Report expressions that do not parse, or that name what is not there."""
-    _References(data, report, functions).document()
+    _References(data, report, texts).document()
 
 
 class _References:
-    def __init__(self, data: Mapping[str, Any], report: Report, functions: Any) -> None:
+    def __init__(self, data: Mapping[str, Any], report: Report, texts: Texts) -> None:
         self.data = data
         self.report = report
-        self.functions = functions
+        self.texts = texts
         self.entries = _mapping(data, "activities")
         self.all_ids = {step["id"] for step in _all_steps(data) if isinstance(step.get("id"), str)}
         self.variables = {name for step in _all_steps(data) for name in _mapping(step, "set")}
@@ -129,9 +133,9 @@ class _References:
         scope = _Scope(_Seen())
         self.steps(self.data.get("steps"), ("steps",), scope)
         self.template(self.data.get("output"), ("output",), scope)
-        for name in self.secrets - self.used_secrets:
-            pointer = ("secrets", self.data["secrets"].index(name))
-            self.report.warning("Unused", pointer, f"the secret {shown(name)} is never used")
+        for index, name in enumerate(_list(self.data, "secrets")):
+            if isinstance(name, str) and name not in self.used_secrets:
+                self.report.warning("Unused", ("secrets", index), f"the secret {shown(name)} is never used")
 
     def steps(self, steps: Any, pointer: Pointer, scope: _Scope) -> None:
         for index, step in enumerate(steps if isinstance(steps, list) else ()):
@@ -210,60 +214,75 @@ class _References:
         if not isinstance(value, str):
             return
         try:
-            parsed = expressions.condition(value, functions=self.functions)
+            parsed = self.texts.condition(value)
         except ExpressionError as error:
             self.broken(error, pointer, value)
             return
         for reference in sorted(parsed.references):
             self.reference(reference, pointer, value, scope)
 
-    def template(self, value: Any, pointer: Pointer, scope: _Scope) -> list[tuple[str, ...]]:
-        """All texts in a value; the references in them."""
-        found: list[tuple[str, ...]] = []
-        for place, text in _texts(value, pointer):
+    def template(self, value: Any, pointer: Pointer, scope: _Scope) -> References:
+        """All texts in a value; the references in them. Texts are looked at one by one if something is wrong."""
+        try:
+            found = self.texts.template(value).references
+            right = all(self.problem(reference, scope) is None for reference in found)
+        except ExpressionError:
+            found, right = frozenset(), False
+        for place, text in _texts(value, pointer) if not right else ():
             try:
-                parsed = expressions.template(text, secrets=True, functions=self.functions)
+                parsed = self.texts.template(text)
             except ExpressionError as error:
                 self.broken(error, place, text)
                 continue
             for reference in sorted(parsed.references):
                 self.reference(reference, place, text, scope)
-                found.append(reference)
         return found
 
     def broken(self, error: ExpressionError, pointer: Pointer, text: str) -> None:
-        offset = error.offset if error.offset is not None and error.offset <= len(text) else 0
-        self.report.error_in_text("BadExpression", pointer, error.message, text, offset, hint=error.hint)
+        source, offset = (error.source, error.offset or 0) if error.source else (text, 0)
+        self.report.error_in_text("BadExpression", pointer, error.message, source, offset, hint=error.hint)
 
     def reference(self, reference: tuple[str, ...], pointer: Pointer, text: str, scope: _Scope) -> None:
+        """Report a reference, somewhere in ``text``, to what is not there."""
+        problem = self.problem(reference, scope)
+        if problem is not None:
+            code, message, hint = problem
+            offset = max(text.find(".".join(reference)), 0) or max(text.find(reference[0]), 0)
+            self.report.error_in_text(code, pointer, message, text, offset, hint=hint)
+
+    def problem(self, reference: tuple[str, ...], scope: _Scope) -> Problem | None:
+        """What is wrong with a reference."""
         root, *rest = reference
-        problem: tuple[str, str, str | None] | None = None
-        if root not in ROOTS and root not in scope.names and root != "secrets":
-            problem = self.unknown_root(root, scope)
-        elif root == "secrets" and root not in scope.names:
-            problem = ("UndeclaredSecret", "a secret cannot be used here", _ELSEWHERE["secrets"])
-        elif root == "secrets":
-            problem = self.secret(rest)
-        elif root == "steps":
-            problem = self.step_reference(rest, scope)
-        elif root == "input" and rest and self.inputs is not None and rest[0] not in self.inputs:
-            hint = did_you_mean(rest[0], self.inputs)
-            problem = ("UnknownName", f"the input has no property {shown(rest[0])}", hint)
-        elif root == "vars" and rest and rest[0] not in self.variables:
-            hint = did_you_mean(rest[0], self.variables) or "set it with 'set: {NAME: VALUE}'"
-            problem = ("UnknownName", f"no step sets the variable {shown(rest[0])}", hint)
-        elif root in _FIELDS and rest and rest[0] not in _FIELDS[root]:
-            problem = (
+        if root == "secrets":
+            return self.secret(rest, scope)
+        if root not in ROOTS and root not in scope.names:
+            return self.unknown_root(root, scope)
+        if not rest:
+            return None
+        look = _LOOK.get(root)
+        if look is not None:
+            return look(self, rest, scope)
+        if root in _FIELDS and rest[0] not in _FIELDS[root]:
+            return (
                 "UnknownName",
                 f"{shown(root)} has no {shown(rest[0])}",
                 did_you_mean(rest[0], _FIELDS[root]),
             )
-        if problem is not None:
-            code, message, hint = problem
-            offset = max(text.find(".".join(reference)), 0) or max(text.find(root), 0)
-            self.report.error_in_text(code, pointer, message, text, offset, hint=hint)
+        return None
 
-    def unknown_root(self, root: str, scope: _Scope) -> tuple[str, str, str | None]:
+    def input_reference(self, rest: list[str], scope: _Scope) -> Problem | None:
+        if self.inputs is None or rest[0] in self.inputs:
+            return None
+        hint = did_you_mean(rest[0], self.inputs)
+        return "UnknownName", f"the input has no property {shown(rest[0])}", hint
+
+    def variable_reference(self, rest: list[str], scope: _Scope) -> Problem | None:
+        if rest[0] in self.variables:
+            return None
+        hint = did_you_mean(rest[0], self.variables) or "set it with 'set: {NAME: VALUE}'"
+        return "UnknownName", f"no step sets the variable {shown(rest[0])}", hint
+
+    def unknown_root(self, root: str, scope: _Scope) -> Problem:
         message = f"nothing is called {shown(root)} here"
         if root in _ELSEWHERE:
             return "UnknownName", message, _ELSEWHERE[root]
@@ -275,7 +294,9 @@ class _References:
             return "UnknownName", message, f"a variable is vars.{root}"
         return "UnknownName", message, did_you_mean(root, ROOTS | scope.names, "there are")
 
-    def secret(self, rest: list[str]) -> tuple[str, str, str | None] | None:
+    def secret(self, rest: list[str], scope: _Scope) -> Problem | None:
+        if "secrets" not in scope.names:
+            return "UndeclaredSecret", "a secret cannot be used here", _ELSEWHERE["secrets"]
         if rest and rest[0] in self.secrets:
             self.used_secrets.add(rest[0])
             return None
@@ -285,9 +306,7 @@ class _References:
         hint = f"did you mean {near!r}?" if near else f"declare it: 'secrets: [{rest[0]}]'"
         return "UndeclaredSecret", f"the secret {shown(rest[0])} is not declared", hint
 
-    def step_reference(self, rest: list[str], scope: _Scope) -> tuple[str, str, str | None] | None:
-        if not rest:
-            return None
+    def step_reference(self, rest: list[str], scope: _Scope) -> Problem | None:
         name = rest[0]
         if name not in scope.ids:
             if name in self.all_ids:
@@ -303,6 +322,14 @@ class _References:
             hint = f"did you mean steps.{name}.{near}?" if near else f"its output is steps.{name}.output"
             return "UnknownName", f"a step has no {shown(rest[1])}", hint
         return None
+
+
+_LOOK: Mapping[str, Callable[[_References, list[str], _Scope], Problem | None]] = {
+    "steps": _References.step_reference,
+    "input": _References.input_reference,
+    "vars": _References.variable_reference,
+}
+"""What knows the names under a root."""
 
 
 def _texts(value: Any, pointer: Pointer) -> Iterator[tuple[Pointer, str]]:

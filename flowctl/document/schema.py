@@ -10,6 +10,7 @@ fraction of a second.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from flowctl.clock import parse_duration
 from flowctl.document import vocabulary
-from flowctl.document.diagnostics import Report, shown
+from flowctl.document.diagnostics import MAX_SHOWN, Report, shown
+from flowctl.document.json_schema import unique_items
 from flowctl.document.places import Pointer
 from flowctl.document.sentences import Finding, findings
 from flowctl.document.structure import VERBS, compensating_steps, parts_of, verbs_of
@@ -48,16 +50,17 @@ def _schemas() -> Traversable:
 @functools.cache
 def _validators() -> Mapping[str, Validator]:
     """A validator for each verb, and one for the document around the steps (the empty name)."""
-    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema import Draft202012Validator, FormatChecker, validators
 
+    # The stock keyword compares each item with each, if they are of several types.
+    make = validators.extend(Draft202012Validator, {"uniqueItems": unique_items})  # type: ignore[no-untyped-call]
     formats = FormatChecker(formats=())
     formats.checks("flowctl-duration", raises=ValueError)(_is_duration)
     whole = schema()
     definitions = whole.pop("$defs")
     shapes = {"": whole, **{verb: definitions[f"{verb}_step"] for verb in VERBS}}
     return {
-        name: Draft202012Validator(_inlined(shape, definitions), format_checker=formats)
-        for name, shape in shapes.items()
+        name: make(_inlined(shape, definitions), format_checker=formats) for name, shape in shapes.items()
     }
 
 
@@ -169,7 +172,8 @@ class _Shape:
             self.report.error("VerbMissing", pointer, f"{name} has no verb", hint=hint)
 
     def validate(self, verb: str, value: dict[str, Any], pointer: Pointer, name: str) -> None:
-        found = [finding for error in self.validators[verb].iter_errors(value) for finding in findings(error)]
+        errors = self.validators[verb].iter_errors(value)
+        found = list(itertools.islice((f for error in errors for f in findings(error)), MAX_SHOWN))
         misspelt = {vocabulary.meant(str(f.pointer[-1]), f.known) for f in found if f.kind == "unknown"}
         for finding in dict.fromkeys(found):
             if finding.kind != "missing" or finding.pointer[-1] not in misspelt:

@@ -9,6 +9,7 @@ else their types together.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ from flowctl.values import kind_of
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
+
+_LOOKED_AT, _READ = 100, 10_000
+"""Keys, and characters of a message, in which unevaluated ones are looked for."""
 
 _TYPES = {
     "object": "a mapping",
@@ -85,8 +89,8 @@ def _unknown_keys(error: ValidationError, pointer: Pointer) -> Iterator[Finding]
     instance: Any = error.instance
     known = tuple(schema.get("properties", ()))
     if error.validator == "unevaluatedProperties":
-        allowed = schema.get("properties", {})
-        extra = [key for key in instance if key not in allowed and repr(key) in error.message]
+        # jsonschema names them in its message and nowhere else.
+        extra = [key for key in itertools.islice(instance, _LOOKED_AT) if repr(key) in error.message[:_READ]]
     else:
         extra = list(unknown_keys(schema, instance))
     for key in extra:

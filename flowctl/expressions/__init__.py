@@ -1,7 +1,8 @@
 """The expression language: ``${{ EXPR }}`` in a document's strings, and bare conditions.
 
-``parse`` and ``condition`` give an ``Expression``, ``template`` a ``Template``; both list the names they read and are
-evaluated against ``Names``, purely, within a bounded time. ``ExpressionError`` is the only error that any of it raises.
+``parse`` and ``condition`` give an ``Expression``, ``template`` a ``Template``; both list the names they read
+and are evaluated against ``Names``, purely, within a bounded time. ``ExpressionError`` is the only error that
+any of it raises.
 """
 
 from flowctl.expressions.frame import Names, SecretRef

@@ -1,42 +1,38 @@
 """From Python's tree to closures: what of Python's grammar is in the language, and what each part does.
 
-Each kind of node has one method in ``_COMPILERS``; what is not in that table is not in the language. A method returns a
-closure that takes a frame and gives a value. No user text ever becomes Python code, and no closure holds more than
-keys, numbers and other closures, so there is nothing to escape into.
+Each kind of node has one method in ``_COMPILERS``; what is not in that table is not in the language. A method
+returns a closure that takes a frame and gives a value. No user text ever becomes Python code, and no closure
+holds more than keys, numbers and other closures, so there is nothing to escape into.
 
-A secret may stand only at the end of an expression (all of it, or a branch of ``x if c else y``), so ``compile_whole``
-alone knows secrets, and every other place refuses them before anything runs.
+A secret may stand only at the end of an expression (all of it, or a branch of ``x if c else y``), so
+``compile_whole`` alone knows secrets, and every other place refuses them before anything runs.
 """
 
 from __future__ import annotations
 
 import ast
-import re
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from flowctl.errors import ExpressionError
-from flowctl.expressions import operators
+from flowctl.expressions import lookup, loops, operators
 from flowctl.expressions.frame import Absent, Code, Frame, Problem, SecretRef
-from flowctl.expressions.function import Function, cost, plugin_function
+from flowctl.expressions.function import Function, Functions, cost, plugin_function
 from flowctl.expressions.functions import SPECIAL_FORMS
 from flowctl.expressions.hints import did_you_mean, nearest
+from flowctl.expressions.places import Place
 from flowctl.values import kind_of
 
 MAX_NESTING = 60
 """How deep an expression's tree may be; evaluation needs about as many levels of Python's stack."""
 
 SECRETS = "secrets"
-_SHOWN = 60
-_Bind = Callable[[Frame, Any], None]
 
 
 class Compiler:
     """Compiles one expression. ``literals`` and offsets are as ``tokens.scan`` found them, in ``source``."""
 
-    def __init__(
-        self, source: str, literals: Mapping[int, Any], functions: Mapping[str, Callable[..., Any]]
-    ) -> None:
+    def __init__(self, source: str, literals: Mapping[int, Any], functions: Functions) -> None:
         self.source = source
         self.literals = literals
         self.functions = functions
@@ -82,62 +78,27 @@ class Compiler:
 
     def _path(self, node: ast.expr) -> Code:
         base, steps = self._path_of(node)
-        keys = tuple(key for key, _ in steps)
+        place = self._place(base)
         if not isinstance(base, ast.Name):
-            return self._walk(self.compile(base), node, base, steps)
+            return lookup.from_value(self.compile(base), place, steps)
         if base.id in self._locals:
             slot = self._locals[base.id]
-            return self._walk(lambda frame: frame.slots[slot], node, base, steps)
+            return lookup.from_value(lambda frame: frame.slots[slot], place, steps)
         if base.id == SECRETS:
-            self._refuse(base, "a secret stands alone or in text, and is not computed with", _SECRET_HINT)
-        words = [key if type(key) is str else None for key in keys]
-        until = words.index(None) if None in words else len(words)
-        self.references.add((base.id, *(word for word in words[:until] if word is not None)))
-        return self._walk_root(base, keys, steps)
+            self._refuse(base, "a secret stands alone or in text, and is not computed with", _HINT_AT_TEMPLATE)
+        words = itertools.takewhile(lambda key: type(key) is str, (key for key, _ in steps))
+        self.references.add((base.id, *map(str, words)))
+        return lookup.from_root(base.id, place, steps, {*self.functions, *SPECIAL_FORMS})
 
-    def _walk_root(self, base: ast.Name, keys: tuple[Any, ...], steps: list[tuple[Any, int]]) -> Code:
-        """The hot path: a name and constant keys in one closure."""
-        name = base.id
-
-        def walk(frame: Frame) -> Any:
-            try:
-                root = value = frame.names.resolve(name)
-            except KeyError:
-                raise self._unknown_name(base, frame) from None
-            try:
-                for key in keys:
-                    value = value[key]
-            except (KeyError, IndexError, TypeError):
-                self._explain(root, base, steps)
-            return value
-
-        return walk
-
-    def _walk(self, start: Code, node: ast.expr, base: ast.expr, steps: list[tuple[Any, int]]) -> Code:
-        if not steps:
-            return start
-        keys = tuple(key for key, _ in steps)
-
-        def walk(frame: Frame) -> Any:
-            root = value = start(frame)
-            try:
-                for key in keys:
-                    value = value[key]
-            except (KeyError, IndexError, TypeError):
-                self._explain(root, base, steps)
-            return value
-
-        return walk
-
-    def _path_of(self, node: ast.expr) -> tuple[ast.expr, list[tuple[Any, int]]]:
-        """The expression that a path starts from, and its constant keys, each with the offset at which it ends."""
-        steps: list[tuple[Any, int]] = []
+    def _path_of(self, node: ast.expr) -> tuple[ast.expr, lookup.Steps]:
+        """The expression that a path starts from, and its constant keys."""
+        steps: lookup.Steps = []
         while True:
             end = _end(node)
             if isinstance(node, ast.Attribute):
                 steps.append((self.source[end - len(node.attr) : end], end))
-            elif isinstance(node, ast.Subscript) and self._constant_key(node.slice) is not None:
-                steps.append((self._constant_key(node.slice), end))
+            elif isinstance(node, ast.Subscript) and (key := self._constant_key(node.slice)) is not None:
+                steps.append((key, end))
             else:
                 return node, steps[::-1]
             node = node.value
@@ -151,53 +112,6 @@ class Compiler:
             return sign * key
         return key if type(key) is str and sign == 1 else None
 
-    def _explain(self, value: Any, base: ast.expr, steps: list[tuple[Any, int]]) -> NoReturn:
-        """Walk again, slowly, to say which key is missing where."""
-        start, end = _start(base), _end(base)
-        for key, next_end in steps:
-            value = self._index(value, key, start, end, next_end)
-            end = next_end
-        raise Problem("the data changed under the expression").at(self.source, start)
-
-    def _index(self, container: Any, key: Any, start: int, end: int, key_end: int) -> Any:
-        """``container[key]``; ``start`` to ``end`` is how the container was written, ``key_end`` where the key ends."""
-        if container is None:
-            raise Absent(lambda: self._null(key, start, end))
-        try:
-            return operators.index(container, key, self._text(start, end))
-        except KeyError:
-            raise Absent(lambda: self._missing(container, key, start, end, key_end)) from None
-        except Problem as problem:
-            raise problem.at(self.source, start) from None
-
-    def _null(self, key: Any, start: int, end: int) -> ExpressionError:
-        wanted = repr(key[:80]) if type(key) is str else f"element {key}"
-        return self._error(
-            f"{self._text(start, end)} is null and has no {wanted}",
-            end,
-            "if it may be null, write default(…, …) or has(…)",
-        )
-
-    def _missing(
-        self, container: dict[str, Any], key: str, start: int, end: int, key_end: int
-    ) -> ExpressionError:
-        dashed = re.match(r"(?:-[A-Za-z_]\w*)+", self.source[key_end:])
-        if dashed:
-            hint: str | None = f'a key with a dash is written {self._text(start, end)}["{key}{dashed[0]}"]'
-        else:
-            hint = did_you_mean(key, container, "it has")
-        return self._error(f"{self._text(start, end)} has no key {key[:80]!r}", end, hint)
-
-    def _unknown_name(self, node: ast.Name, frame: Frame) -> ExpressionError:
-        before = re.search(r"(\w+)-$", self.source[: _start(node)])
-        if before:
-            hint: str | None = f'a key with a dash is written ["{before[1]}-{node.id}"]'
-        elif node.id in self.functions or node.id in SPECIAL_FORMS:
-            hint = f"{node.id} is a function: write {node.id}(…)"
-        else:
-            hint = did_you_mean(node.id, [*frame.names.known(), "true", "false", "null"], "names here are")
-        return self._error(f"unknown name {node.id!r}", _start(node), hint)
-
     def _constant(self, node: ast.Constant) -> Code:
         if _start(node) not in self.literals:
             self._refuse(node, "'...' is not part of the language")
@@ -210,10 +124,10 @@ class Compiler:
         if self._constant_key(node.slice) is not None:
             return self._path(node)
         if isinstance(node.value, ast.Name) and node.value.id == SECRETS:
-            self._refuse(node, "the name of a secret is written out", _SECRET_HINT)
+            self._refuse(node, "the name of a secret is written out", _HINT_AT_TEMPLATE)
         container, key = self.compile(node.value), self.compile(node.slice)
-        start, end, key_end = _start(node.value), _end(node.value), _end(node)
-        return lambda frame: self._index(container(frame), key(frame), start, end, key_end)
+        place, end = self._place(node.value), _end(node)
+        return lambda frame: lookup.index(container(frame), key(frame), place, end)
 
     def _slice(self, node: ast.Subscript, bounds: ast.Slice) -> Code:
         null: Code = lambda frame: None  # noqa: E731
@@ -222,8 +136,8 @@ class Compiler:
             self.compile(b) if b else null for b in (bounds.lower, bounds.upper, bounds.step)
         )
         self.builds = True
-        return self._placed(
-            node, lambda frame: operators.cut(frame, value(frame), start(frame), stop(frame), step(frame))
+        return self._place(node).guard(
+            lambda frame: operators.cut(frame, value(frame), start(frame), stop(frame), step(frame))
         )
 
     # operators
@@ -234,7 +148,7 @@ class Compiler:
             self._refuse(node, "this operator is not part of the language")
         left, right = self.compile(node.left), self.compile(node.right)
         self.builds = True
-        return self._placed(node, lambda frame: apply(frame, left(frame), right(frame)))
+        return self._place(node).guard(lambda frame: apply(frame, left(frame), right(frame)))
 
     def _unary(self, node: ast.UnaryOp) -> Code:
         if isinstance(node.op, ast.Not):
@@ -242,15 +156,15 @@ class Compiler:
             return lambda frame: not condition(frame)
         operand = self.compile(node.operand)
         if isinstance(node.op, ast.USub):
-            return self._placed(node, lambda frame: operators.negative(operand(frame)))
-        return self._placed(node, lambda frame: operators.negative(operators.negative(operand(frame))))
+            return self._place(node).guard(lambda frame: operators.negative(operand(frame)))
+        return self._place(node).guard(lambda frame: operators.negative(operators.negative(operand(frame))))
 
     def _compare(self, node: ast.Compare) -> Code:
         tests = [operators.COMPARISONS[type(op)] for op in node.ops]
         first, *others = [self.compile(operand) for operand in (node.left, *node.comparators)]
         if len(tests) == 1:
             test, second = tests[0], others[0]
-            return self._placed(node, lambda frame: test(frame, first(frame), second(frame)))
+            return self._place(node).guard(lambda frame: test(frame, first(frame), second(frame)))
 
         def chain(frame: Frame) -> bool:
             left = first(frame)
@@ -261,7 +175,7 @@ class Compiler:
                 left = right
             return True
 
-        return self._placed(node, chain)
+        return self._place(node).guard(chain)
 
     def _logic(self, node: ast.BoolOp) -> Code:
         parts = [self._truth(value) for value in node.values]
@@ -280,8 +194,9 @@ class Compiler:
         code = self.compile(node)
         if isinstance(node, ast.Compare | ast.BoolOp):
             return code
-        text = self._text(_start(node), _end(node))
-        return self._placed(node, lambda frame: operators.truth(code(frame), text))
+        place = self._place(node)
+        text = place.text
+        return place.guard(lambda frame: operators.truth(code(frame), text))
 
     def _conditional(self, node: ast.IfExp) -> Code:
         return self._choose(self._truth(node.test), self.compile(node.body), self.compile(node.orelse))
@@ -315,104 +230,59 @@ class Compiler:
                 raise Problem(f"the key of a mapping is a string, not {kind_of(value)}")
             return value
 
-        return self._placed(node, key)
+        return self._place(node).guard(key)
 
     def _list_comprehension(self, node: ast.ListComp | ast.GeneratorExp) -> Code:
-        def compile_element() -> tuple[Code, Code]:
-            return _nothing, self.compile(node.elt)
-
-        loop = self._loop(node.generators, compile_element)
+        run = self._loops(node.generators, lambda: (_nothing, self.compile(node.elt)))
 
         def comprehend(frame: Frame) -> Any:
             made: list[Any] = []
-            loop(frame, lambda key, value: made.append(value))
+            run(frame, lambda key, value: made.append(value))
             return made
 
-        return comprehend
+        return self._place(node).guard(comprehend)
 
     def _dict_comprehension(self, node: ast.DictComp) -> Code:
-        if node.value is None:  # type: ignore[redundant-expr, unused-ignore]  # newer Pythons: {**x for x in xs}
-            self._refuse(node, "'**' does not copy a mapping here", "write merge(…, …)")
-
-        def compile_element() -> tuple[Code, Code]:
-            return self._key(node.key), self.compile(node.value)
-
-        loop = self._loop(node.generators, compile_element)
+        run = self._loops(node.generators, lambda: (self._key(node.key), self.compile(node.value)))
 
         def comprehend(frame: Frame) -> Any:
             made: dict[str, Any] = {}
-            loop(frame, made.__setitem__)
+            run(frame, made.__setitem__)
             return made
 
-        return comprehend
+        return self._place(node).guard(comprehend)
 
-    def _loop(
+    def _loops(
         self, clauses: list[ast.comprehension], compile_element: Callable[[], tuple[Code, Code]]
-    ) -> Callable[[Frame, Callable[[Any, Any], None]], None]:
-        """The loops of a comprehension, innermost last; each calls the next one for every round."""
+    ) -> Callable[[Frame, loops.Emit], None]:
+        """The loops of a comprehension. Each sees the names of those before it; none is seen outside."""
         outer, self.builds = dict(self._locals), True
-        levels: list[tuple[Code, _Bind, list[Code], int]] = []
+        parts: list[tuple[Code, loops.Bind, tuple[Code, ...], int]] = []
         for clause in clauses:
-            if clause.is_async:
-                self._refuse(clause.target, "'async' is not part of the language")
-            source, nodes = self.compile(clause.iter), self._nodes
+            elements, nodes = self._elements(clause.iter), self._nodes
             bind = self._bind(clause.target)
-            conditions = [self._truth(condition) for condition in clause.ifs]
-            levels.append((self._elements(clause.iter, source), bind, conditions, nodes))
+            parts.append((elements, bind, tuple(self._truth(test) for test in clause.ifs), nodes))
         key, value = compile_element()
-        self._locals, total = outer, self._nodes
-        place = clauses[0].target
+        made = [
+            loops.Loop(elements, bind, tests, self._nodes - nodes) for elements, bind, tests, nodes in parts
+        ]
+        self._locals = outer
+        return lambda frame, emit: loops.run(made, key, value, frame, emit)
 
-        def run(frame: Frame, emit: Callable[[Any, Any], None], level: int = 0) -> None:
-            source, bind, conditions, nodes = levels[level]
-            price = total - nodes
-            for item in source(frame):
-                frame.fuel -= price
-                if frame.fuel < 0:
-                    self._spend(frame, place)
-                bind(frame, item)
-                if not all([condition(frame) for condition in conditions]):
-                    continue
-                if level + 1 < len(levels):
-                    run(frame, emit, level + 1)
-                else:
-                    emit(key(frame), value(frame))
+    def _elements(self, node: ast.expr) -> Code:
+        source = self.compile(node)
+        return self._place(node).guard(lambda frame: operators.elements(frame, source(frame)))
 
-        return run
-
-    def _spend(self, frame: Frame, node: ast.expr) -> None:
-        try:
-            frame.spend(0)
-        except Problem as problem:
-            raise problem.at(self.source, _start(node)) from None
-
-    def _elements(self, node: ast.expr, source: Code) -> Code:
-        return self._placed(node, lambda frame: operators.elements(frame, source(frame)))
-
-    def _bind(self, target: ast.expr) -> _Bind:
-        """What gives a loop's names their values: one name, or several for lists of as many elements."""
-        if isinstance(target, ast.Name):
-            if target.id == SECRETS:
-                self._refuse(target, f"{SECRETS!r} cannot be the name of a variable")
-            slot = self._locals[target.id] = self.slots
-            self.slots += 1
-
-            def bind(frame: Frame, item: Any) -> None:
-                frame.slots[slot] = item
-
-            return bind
-        if not isinstance(target, ast.Tuple | ast.List):
+    def _bind(self, target: ast.expr) -> loops.Bind:
+        if isinstance(target, ast.Tuple | ast.List):
+            return loops.bind_each([self._bind(part) for part in target.elts])
+        if not isinstance(target, ast.Name):
             self._refuse(target, "after 'for' stand names")
-        parts = [self._bind(part) for part in target.elts]
-
-        def unpack(frame: Frame, item: Any) -> None:
-            if type(item) is not list or len(item) != len(parts):
-                found = f"a list of {len(item)}" if type(item) is list else kind_of(item)
-                raise Problem(f"there are {len(parts)} names for {found}").at(self.source, _start(target))
-            for part, element in zip(parts, item, strict=True):
-                part(frame, element)
-
-        return unpack
+        if target.id == SECRETS:
+            self._refuse(target, f"{SECRETS!r} cannot be the name of a variable")
+        slot = self._locals[target.id] = self.slots
+        self.slots += 1
+        return loops.bind_name(slot)
 
     # calls
 
@@ -460,7 +330,7 @@ class Compiler:
             frame.spend(cost(result))
             return result
 
-        return self._placed(node, apply)
+        return self._place(node).guard(apply)
 
     def _special_form(self, node: ast.Call, name: str) -> Code:
         if node.keywords or len(node.args) != SPECIAL_FORMS[name]:
@@ -490,32 +360,15 @@ class Compiler:
     def _method_hint(self, func: ast.Attribute) -> str:
         name = self.source[_end(func) - len(func.attr) : _end(func)]
         close = name if name in self.functions else nearest(name, self.functions)
-        owner = self._text(_start(func.value), _end(func.value))
-        return f"write {close}({owner}…)" if close else "write function(value)"
+        return f"write {close}({self._place(func.value).text})" if close else "write function(value)"
 
     # places
 
-    def _placed(self, node: ast.expr, code: Code) -> Code:
-        """The same, with a place for whatever problem it has."""
-        source, offset = self.source, _start(node)
-
-        def placed(frame: Frame) -> Any:
-            try:
-                return code(frame)
-            except Problem as problem:
-                raise problem.at(source, offset) from problem.__cause__
-
-        return placed
-
-    def _text(self, start: int, end: int) -> str:
-        text = " ".join(self.source[start:end].split())
-        return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
-
-    def _error(self, message: str, offset: int, hint: str | None = None) -> ExpressionError:
-        return ExpressionError(message, source=self.source, offset=offset, hint=hint)
+    def _place(self, node: ast.expr) -> Place:
+        return Place(self.source, _start(node), _end(node))
 
     def _refuse(self, node: ast.expr, message: str, hint: str | None = None) -> NoReturn:
-        raise self._error(message, _start(node), hint)
+        raise self._place(node).error(message, hint)
 
 
 def _start(node: ast.expr) -> int:
@@ -530,7 +383,7 @@ def _nothing(frame: Frame) -> None:
     return None
 
 
-_SECRET_HINT = "write ${{ secrets.NAME }}, alone or with text around it"
+_HINT_AT_TEMPLATE = "write ${{ secrets.NAME }}, alone or with text around it"
 
 _COMPILERS: dict[type[ast.expr], Callable[[Compiler, Any], Code]] = {
     ast.Constant: Compiler._constant,

@@ -1,9 +1,10 @@
 """One evaluation: the names it sees, the fuel it has left, and the errors that end it.
 
-Every evaluation ends within milliseconds, because everything that takes time or memory is paid for from one budget
-of **fuel** before it is done. What an expression costs depends on its text and its data alone, never on the machine or
-on what ran before, so that a replay comes to the same verdict. Text is at most 4,096 characters, so only what repeats
-has to pay: a comprehension for each round, an operator or function for the elements and characters that it touches.
+Every evaluation ends within milliseconds, because everything that takes time or memory is paid for from one
+budget of **fuel** before it is done. What an expression costs depends on its text and its data alone, never
+on the machine or on what ran before, so that a replay comes to the same verdict. Text is at most 4,096
+characters, so only what repeats has to pay: a comprehension for each round, an operator or function for the
+elements and characters that it touches.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ CHARACTERS = 6
 
 
 class Names(Protocol):
-    """What an expression can see. Roots are plain JSON; they are asked for only if the expression names them."""
+    """What an expression can see. Roots are plain JSON, and asked for only if the expression names them."""
 
     def resolve(self, name: str) -> Any:
         """The value of a root such as ``input``; KeyError if there is none of that name here."""
@@ -34,7 +35,7 @@ class Names(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SecretRef:
-    """A reference to a secret, standing where its value will be when the activity runs. It never holds the value."""
+    """Stands where a secret will be when the activity runs. It never holds the value."""
 
     name: str
 
@@ -46,9 +47,6 @@ class Problem(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
-
-    def at(self, source: str, offset: int) -> ExpressionError:
-        return ExpressionError(self.message, source=source, offset=offset, hint=self.hint)
 
 
 class Absent(Exception):

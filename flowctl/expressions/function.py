@@ -1,14 +1,15 @@
 """What a function of the expression language is, whether built in or a plugin's.
 
-Functions are pure: the same arguments give the same result, for ever, because a replay calls them again. They take and
-return JSON and raise ``Problem``. Those that look inside their arguments take the frame first, to pay for it; for all
-others the caller pays by the size of arguments and result.
+Functions are pure: the same arguments give the same result, for ever, because a replay calls them again. They
+take and
+return JSON and raise ``Problem``. Those that look inside their arguments take the frame first, to pay for it;
+for all others the caller pays by the size of arguments and result.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
 
@@ -19,10 +20,11 @@ from flowctl.values import MAX_BYTES, kind_of, weigh
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Function:
-    """One entry of the table of functions. ``parameters`` are names, the first ``required`` of which must be given.
+    """One entry of the table of functions. ``parameters`` are names, the first ``required`` of which must be
+    given.
 
-    ``variadic`` takes any number of arguments after them; ``framed`` gets the frame first; ``instant`` costs nothing,
-    whatever the size of its arguments; ``reads`` is a reference that it resolves by itself.
+    ``variadic`` takes any number of arguments after them; ``framed`` gets the frame first; ``instant`` costs
+    nothing, whatever the size of its arguments; ``reads`` is a reference that it resolves by itself.
     """
 
     name: str
@@ -38,13 +40,14 @@ class Function:
     def of(
         cls,
         name: str,
-        call: FunctionType,
+        call: Callable[..., Any],
         *,
         framed: bool = False,
         instant: bool = False,
         reads: tuple[str, ...] | None = None,
     ) -> Function:
         """The entry for a plain Python function, whose signature is the language's, after the frame."""
+        assert isinstance(call, FunctionType)
         code, skipped = call.__code__, int(framed)
         parameters = code.co_varnames[skipped : code.co_argcount]
         required = len(parameters) - len(call.__defaults__ or ())
@@ -76,8 +79,12 @@ def cost(value: Any) -> int:
     return len(value) if kind is list or kind is dict else 0
 
 
+Functions = Mapping[str, "Function | Callable[..., Any]"]
+"""A table of functions by name; plain callables are a plugin's."""
+
+
 def plugin_function(name: str, call: Callable[..., Any]) -> Function:
-    """The entry for a plugin's function: whatever it raises or returns, the author sees an ``ExpressionError``."""
+    """The entry for a plugin's function: whatever it does, authors see an ``ExpressionError``."""
     import inspect  # slow, and only plugins need it
 
     def guarded(frame: Frame, *args: Any, **named: Any) -> Any:

@@ -12,7 +12,7 @@ from flowctl.expressions.functions_scalars import SCALARS
 FUNCTIONS: dict[str, Function] = {function.name: function for function in (*COLLECTIONS, *SCALARS)}
 
 SPECIAL_FORMS = {"default": 2, "has": 1}
-"""Forms whose first argument may be absent, and how many arguments they take. Not functions: they see it fail."""
+"""Forms whose first argument may be absent, and how many arguments they take."""
 
 
 def extended(functions: Mapping[str, Callable[..., Any]]) -> dict[str, Function]:

@@ -53,12 +53,12 @@ def _least(name: str, first_wins: bool) -> Any:
 
 def _any(iterable: Any) -> bool:
     need(iterable, list, "any")
-    return any([truth(element, "an element of any") for element in iterable])
+    return any(truth(element, "an element of any") for element in iterable)
 
 
 def _all(iterable: Any) -> bool:
     need(iterable, list, "all")
-    return all([truth(element, "an element of all") for element in iterable])
+    return all(truth(element, "an element of all") for element in iterable)
 
 
 def _sorted(frame: Frame, iterable: Any, key: Any = None, reverse: Any = False) -> Any:
@@ -133,12 +133,13 @@ def _get(value: Any, path: Any, default: Any = None) -> Any:
     if type(path) is not int:
         need(path, str, "get", "path")
     for step in _steps(path) if type(path) is str else (path,):
-        if type(step) is str and type(value) is dict and step in value:
-            value = value[step]
-        elif type(step) is int and type(value) is list and -len(value) <= step < len(value):
-            value = value[step]
+        if type(value) is list:
+            found = type(step) is int and -len(value) <= step < len(value)
         else:
+            found = type(value) is dict and step in value
+        if not found:
             return default
+        value = value[step]
     return value
 
 
@@ -151,7 +152,7 @@ def _steps(path: str) -> tuple[str | int, ...]:
     at = 0
     while at < len(path):
         match = _STEP.match(path, at)
-        if match is None or (at == 0) == path.startswith(".", at) and match[1] is not None:
+        if match is None or (match[1] is not None and (at == 0) == path.startswith(".", at)):
             raise Problem(f"{path[:80]!r} is not a path", "write for example 'customer.orders[0].id'")
         steps.append(match[1] if match[1] is not None else int(match[2]))
         at = match.end()

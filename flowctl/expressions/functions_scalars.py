@@ -20,7 +20,7 @@ MAX_PATTERN = 1_000
 """Characters of a regular expression."""
 
 PATTERN_COST = 500
-"""Units for a pattern that this evaluation has not used before: compiling one takes far longer than using it."""
+"""Units for a pattern that this evaluation has not used before: compiling it is what takes time."""
 
 _PATTERN_MEMORY = 1 << 20
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
@@ -34,7 +34,8 @@ _TIME_FORMATS = {
 """The codes of Python's ``strftime`` that mean the same in every language and on every machine."""
 
 _TYPES = {
-    type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object",
+    type(None): "null", bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict:
+    "object",
 }  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def _round(number: Any, ndigits: Any = None) -> Any:
         need(ndigits, int, "round", "ndigits")
         ndigits = max(
             -_MAX_DIGITS, min(_MAX_DIGITS, ndigits)
-        )  # further away it changes nothing, at great length
+        )  # beyond, nothing changes but the time it takes
     return finite(round(number, ndigits))
 
 

@@ -9,7 +9,7 @@ _WORD_LIMIT = 64
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that ``word`` was probably meant to be, or None. Bounded, because known words can be data."""
+    """The known word that ``word`` was meant to be, or None. Bounded, because known words can be data."""
     import difflib  # only when something is wrong
 
     candidates = [

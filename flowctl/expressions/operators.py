@@ -1,7 +1,8 @@
 """What operators mean on JSON: as in Python, where Python's meaning is one of JSON's.
 
-So ``1 == true`` is false, a boolean is no number, and nothing is "truthy". Numbers stay within 64 bits and finite.
-Every operator takes the frame first, to pay for what it does, and raises ``Problem`` for what it refuses.
+So ``1 == true`` is false, a boolean is no number, and nothing is "truthy". Numbers stay within 64 bits and
+finite. Every operator takes the frame first, to pay for what it does, and raises ``Problem`` for what it
+refuses.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ def truth(value: Any, text: str) -> bool:
 
 
 def index(container: Any, key: Any, text: str) -> Any:
-    """``container[key]``, where ``text`` is how the container was written. KeyError for a missing key of a mapping."""
+    """``container[key]``; ``text`` is how the container was written. KeyError if a mapping lacks the key."""
     kind = type(container)
     if kind is dict and type(key) is str:
         return container[key]

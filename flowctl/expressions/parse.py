@@ -1,20 +1,20 @@
 """From text to an ``Expression``: parsed once, evaluated as often as one likes.
 
-Expressions are a total subset of Python's expression grammar over JSON: no statement, no attribute of an object, no
-method, no loop without end, nothing to import. ``tokens`` reads the text first, Python's ``ast`` finds its structure,
-``compiler`` turns that into closures; text is never executed.
+Expressions are a total subset of Python's expression grammar over JSON: no statement, no attribute of an
+object, no method, no loop without end, nothing to import. ``tokens`` reads the text first, Python's ``ast``
+finds its structure, ``compiler`` turns that into closures; text is never executed.
 """
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowctl.errors import ExpressionError
 from flowctl.expressions.compiler import SECRETS, Compiler
 from flowctl.expressions.frame import Absent, Code, Frame, Names
+from flowctl.expressions.function import Functions
 from flowctl.expressions.functions import FUNCTIONS
 from flowctl.expressions.tokens import Scan, scan
 from flowctl.values import MAX_BYTES, kind_of, weigh
@@ -26,8 +26,9 @@ OPEN, CLOSE = "${{", "}}"
 class Expression:
     """A parsed expression. Two are equal if their texts are.
 
-    ``references`` are the roots and constant keys it reads, such as ``("steps", "ship", "output")``: what a document
-    can be checked for, and all that an engine needs to have at hand. A computed subscript or an index ends one.
+    ``references`` are the roots and constant keys it reads, such as ``("steps", "ship", "output")``: what a
+    document can be checked for, and all that an engine needs to have at hand. A computed subscript or an
+    index ends one.
     """
 
     source: str
@@ -42,7 +43,7 @@ class Expression:
         return any(reference[0] == SECRETS for reference in self.references)
 
     def evaluate(self, names: Names) -> Any:
-        """Its value: JSON, or a ``SecretRef``. ExpressionError says what is wrong, with the place in ``source``."""
+        """Its value: JSON, or a ``SecretRef``. ExpressionError says what is wrong and where in ``source``."""
         try:
             value = self._code(Frame(names, self._slots))
         except Absent as absent:
@@ -71,11 +72,12 @@ class Expression:
             raise ExpressionError(f"the value of the expression {problem}", source=self.source, offset=0)
 
 
-def parse(text: str, functions: Mapping[str, Callable[..., Any]] = FUNCTIONS) -> Expression:
+def parse(text: str, functions: Functions = FUNCTIONS) -> Expression:
     """Parse a bare expression. ``functions`` is the whole table it may call: see ``functions.extended``.
 
-    ExpressionError with source, offset and a hint for whatever is not in the language; wrong names of functions and
-    wrong numbers of arguments are found here, wrong names of data when the expression is evaluated.
+    ExpressionError with source, offset and a hint for whatever is not in the language; wrong names of
+    functions and wrong numbers of arguments are found here, wrong names of data when the expression is
+    evaluated.
     """
     source = text.strip()
     scanned = scan(source)
@@ -108,10 +110,12 @@ def _misread(source: str, offset: int) -> tuple[str]:
     )
 
 
-def condition(text: str, functions: Mapping[str, Callable[..., Any]] = FUNCTIONS) -> Expression:
-    """The expression of ``if``, ``while``, ``until`` and ``foreach``: bare, or wrapped in ``${{ }}`` as a whole.
+def condition(text: str, functions: Functions = FUNCTIONS) -> Expression:
+    """The expression of ``if``, ``while``, ``until`` and ``foreach``: bare, or wrapped in ``${{ }}`` as a
+    whole.
 
-    Text around the wrapper is an error: it would make a text, and a text is never a condition. Secrets are refused.
+    Text around the wrapper is an error: it would make a text, and a text is never a condition. Secrets are
+    refused.
     """
     source = text.strip()
     if source.startswith(OPEN):

@@ -1,22 +1,24 @@
 """Values with expressions in them: ``${{ EXPR }}`` in any string of a JSON tree.
 
-A string that is one expression becomes its value, with its type; in any other string results are written as text,
-strings as they are and all else as JSON. ``$${{`` stands for the text ``${{``. Substitution happens once, on the parsed
-tree: a result is a leaf, and is never read as a template, whatever it contains.
+A string that is one expression becomes its value, with its type; in any other string results are written as
+text, strings as they are and all else as JSON. ``$${{`` stands for the text ``${{``. Substitution happens
+once, on the parsed tree: a result is a leaf, and is never read as a template, whatever it contains.
 
-Parts without expressions are found when the template is made and cost nothing when it is rendered. Secrets never get
-into the rendered value: where one stands, the value is null, and what belongs there is kept beside it.
+Parts without expressions are found when the template is made and cost nothing when it is rendered. Secrets
+never get into the rendered value: where one stands, the value is null, and what belongs there is kept beside
+it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from flowctl import values
 from flowctl.errors import ExpressionError, PayloadTooLarge
 from flowctl.expressions.frame import Names, SecretRef
+from flowctl.expressions.function import Functions
 from flowctl.expressions.functions import FUNCTIONS
 from flowctl.expressions.parse import CLOSE, OPEN, Expression, parse, refuse_secrets
 from flowctl.expressions.tokens import MAX_LENGTH, scan
@@ -32,7 +34,8 @@ _Render = Callable[[Names, dict[str, Parts]], Any]
 class Rendered:
     """``value`` is plain JSON, not to be changed in place; it shares its constant parts with the template.
 
-    ``secrets`` maps the JSON pointer of each place where a secret belongs, null in ``value``, to what goes there.
+    ``secrets`` maps the JSON pointer of each place where a secret belongs, null in ``value``, to what goes
+    there.
     """
 
     value: Any
@@ -41,7 +44,7 @@ class Rendered:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed template. ``references`` are those of all its expressions. Two are equal if their sources are."""
+    """A parsed template, with the ``references`` of all its expressions. Equal if the sources are."""
 
     source: Any
     references: frozenset[tuple[str, ...]] = dataclasses.field(compare=False)
@@ -49,14 +52,12 @@ class Template:
     _render: _Render = dataclasses.field(compare=False, repr=False)
 
     def render(self, names: Names) -> Rendered:
-        """The value with every expression evaluated; ExpressionError from the first that fails, in key order."""
+        """The value with every expression evaluated; ExpressionError from the first that fails."""
         secrets: dict[str, Parts] = {}
         return Rendered(self._render(names, secrets), secrets)
 
 
-def template(
-    value: Any, secrets: bool = False, functions: Mapping[str, Callable[..., Any]] = FUNCTIONS
-) -> Template:
+def template(value: Any, secrets: bool = False, functions: Functions = FUNCTIONS) -> Template:
     """Parse all expressions in a JSON value. ``secrets``: whether they may refer to secrets.
 
     ExpressionError if one does not parse, or if it refers to a secret and may not.
@@ -70,7 +71,7 @@ def template(
 class _Maker:
     """Makes each part of a template: ``(value, None)`` if it is constant, else ``(None, render)``."""
 
-    def __init__(self, secrets: bool, functions: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, secrets: bool, functions: Functions) -> None:
         self.secrets = secrets
         self.functions = functions
         self.references: set[tuple[str, ...]] = set()
@@ -155,7 +156,7 @@ class _Maker:
 
 
 def _end_of(text: str, start: int) -> int:
-    """Where the expression that starts there ends; errors speak of the expression, not of the text around it."""
+    """Where the expression that starts there ends. Errors speak of it, not of the text around it."""
     try:
         return scan(text, start, embedded=True).end
     except ExpressionError as error:
@@ -186,7 +187,7 @@ def _interpolate(
 
 
 def _set_aside(parts: list[Any], pointer: str, secrets: dict[str, Parts]) -> Any:
-    """One value, or the join of several texts; with a secret among them null, and the parts kept under ``pointer``."""
+    """The parts as one value; with a secret among them null, and the parts kept under ``pointer``."""
     if not any(isinstance(part, SecretRef) for part in parts):
         return parts[0] if len(parts) == 1 else "".join(parts)
     secrets[pointer] = parts

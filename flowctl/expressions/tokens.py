@@ -1,11 +1,12 @@
 """The first look at an expression's text: refuses what Python's parser must never see.
 
-Python's parser is fast and right about precedence, but its errors, its memory and even its life depend on what it is
-fed. So the text is read here first, in one pass that is linear and never recursive. The pass knows words, literals,
-operators and brackets, and writes a **shadow** of the text for the parser, of the same length, in ASCII, on one line,
-in which every literal is the digit ``1`` and every word after a dot is a plain name. Therefore
+Python's parser is fast and right about precedence, but its errors, its memory and even its life depend on
+what it is fed. So the text is read here first, in one pass that is linear and never recursive. The pass knows
+words, literals, operators and brackets, and writes a **shadow** of the text for the parser, of the same
+length, in ASCII, on one line, in which every literal is the digit ``1`` and every word after a dot is a plain
+name. Therefore
 
-- a place in Python's tree is a place in the author's text, and keys are read from there, keywords included (``a.if``);
+- a place in Python's tree is a place in the author's text, and keys are read from there, keywords included;
 - literals mean what this module says, on every version of Python;
 - length, nesting and the number of words are bounded before anything recursive runs.
 """
@@ -27,17 +28,17 @@ MAX_BRACKETS = 40
 """How deep brackets may nest."""
 
 MAX_TOKENS = 1_500
-"""Words, literals and operators in one expression: keeps every tree that Python builds within its own stack."""
+"""Words, literals and operators in one expression: keeps Python's trees within Python's stack."""
 
 MAX_PREFIXES = 20
-"""``not`` and signs in a row: each is one level of the parser's stack without a bracket that would show it."""
+"""``not`` and signs in a row: each is a level of the parser's stack that no bracket shows."""
 
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+)
     |(?P<raw>[rR](?:"[^"\n]*"|'[^'\n]*'))
-    |(?P<prefixed>[A-Za-z]{1,2}["'])
+    |(?P<prefixed>(?!in|if|or)[A-Za-z]{1,2}["'])
     |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    |(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     |(?P<word>[^\W\d]\w*)
     |(?P<open>[(\[{])
     |(?P<close>[)\]}])
@@ -83,7 +84,7 @@ _KEYWORD_HINTS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scan:
-    """What the pass found: the shadow, the literals by their offset, and the index at which the expression ends."""
+    """What the pass found: the shadow, the literals by offset, and the index at which the expression ends."""
 
     shadow: str
     literals: dict[int, Any]
@@ -93,8 +94,9 @@ class Scan:
 def scan(text: str, start: int = 0, *, embedded: bool = False) -> Scan:
     """Read the expression that begins at ``start``; ExpressionError with its offset in ``text`` otherwise.
 
-    ``embedded``: in a template, where the expression ends at the first ``}}`` outside its own brackets and strings.
-    That is the first one at which it can parse: before it a bracket or a string is open, after it one too many closes.
+    ``embedded``: in a template, where the expression ends at the first ``}}`` outside its own brackets and
+    strings. That is the first one at which it can parse: before it a bracket or a string is open, after it
+    one too many closes.
     """
     return _Scanner(text, start, embedded).run()
 

@@ -36,7 +36,9 @@ def step_call(step: ActivityStep, branch: Branch, path: Path) -> Call:
 
 
 def undo_call(compensation: Compensation, branch: Branch, path: Path, *, secret: bool) -> Call:
-    """The call that undoes a step. ``path`` is the compensation's own (``charge.undo``); ``secret`` as the step is."""
+    """The call that undoes a step. ``path`` is the compensation's own (``charge.undo``); ``secret`` as
+    the step is.
+    """
     assert compensation.activity is not None
     rendered = compensation.arguments.render(branch.scope)
     declared = branch.rt.declared(compensation.activity)

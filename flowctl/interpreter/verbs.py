@@ -55,7 +55,9 @@ async def run_steps(steps: Sequence[Step], branch: Branch, path: Path) -> Any:
 
 
 async def run_block(steps: Sequence[Step], branch: Branch, path: Path) -> None:
-    """Run a list that is a thing of its own, as the steps of a compensation are: with a beginning and an end on record."""
+    """Run a list that is a thing of its own, as the steps of a compensation are: with a beginning and an
+    end on record.
+    """
     branch.rt.decide(path, "started", lambda: {"verb": BlockStep.verb})
     try:
         output = await run_steps(steps, branch, path)

@@ -189,7 +189,7 @@ class Journal(Protocol):
         """The document with that digest."""
 
     def document_of_source(self, source: str) -> Document | None:
-        """The document that was put with exactly this text, so that known text need not be read again.
+        """The document last put with exactly this text, so that known text need not be read again.
 
         Every text that a document was put with finds it; its ``source`` stays the first.
         """

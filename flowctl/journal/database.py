@@ -51,8 +51,8 @@ class Database:
             if read_only:
                 self._connection = files.open_reader(self.path)
             else:
-                self._connection = files.open_writer(self.path)
-                self._mutex = Mutex(self.path + files.MUTEX)
+                with files.closed_on_error(files.open_writer(self.path)) as self._connection:
+                    self._mutex = Mutex(self.path + files.MUTEX)
         self.data_version()  # the first read opens the log, so that it can be known again
         self._identity = self._look()
         self._rows = 0
@@ -67,6 +67,8 @@ class Database:
         for _ in attempts(files.PATIENCE):
             try:
                 return self._connection.execute(sql, parameters).fetchall()
+            except UnicodeEncodeError:  # an id from a command line may be no text; then nothing is called so
+                return []
             except sqlite3.Error as error:
                 if not _is_busy(error):  # as it is while somebody mends what a dead process left
                     raise self._fail(error) from error
@@ -92,28 +94,30 @@ class Database:
         if self._mutex is None:
             raise InternalError(f"the journal {self.path} was opened for reading only")
         for _ in attempts(files.PATIENCE if wait else 0):
-            if self._mutex.try_acquire():
-                try:
-                    if self._begin():
-                        return True
-                except BaseException:
-                    self._release()
-                    raise
-                self._release()
+            try:
+                if self._mutex.try_acquire() and self._begin():
+                    return True
+            except OSError as error:
+                raise self._fail(error) from error
         if wait:
             raise self._fail(TimeoutError(f"somebody else has been writing to it for {files.PATIENCE:g} s"))
         return False
 
     def _begin(self) -> bool:
-        if self._look() != self._identity:
-            raise self._fail(FileNotFoundError("its files were removed or replaced while it was open"))
+        """Begin, holding the mutex; gives it back if there is nothing to hold it for."""
+        begun = False
         try:
+            if self._look() != self._identity:
+                raise self._fail(FileNotFoundError("its files were removed or replaced while it was open"))
             self._connection.execute("BEGIN IMMEDIATE")
+            begun = True
         except sqlite3.Error as error:
-            if _is_busy(error):  # with a program that knows nothing of the mutex
-                return False
-            raise self._fail(error) from error
-        return True
+            if not _is_busy(error):  # as it is with a program that knows nothing of the mutex
+                raise self._fail(error) from error
+        finally:
+            if not begun:
+                self._release()
+        return begun
 
     @contextlib.contextmanager
     def work(self) -> Iterator[sqlite3.Connection]:
@@ -205,7 +209,7 @@ class Database:
         """What the names lead to: which database, and a log or none (not which: see ``CHECKPOINT_PAGES``)."""
         try:
             database = os.stat(self.path)
-        except FileNotFoundError:
+        except OSError:
             return None
         return database.st_dev, database.st_ino, os.access(self._log, os.F_OK)
 

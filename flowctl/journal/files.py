@@ -53,7 +53,7 @@ def open_writer(path: str) -> sqlite3.Connection:
     if not os.path.lexists(path):
         _create(path)
     _check_file(path, os.R_OK | os.W_OK)
-    with _closed_on_error(_connect(path, "rw")) as connection:
+    with closed_on_error(_connect(path, "rw")) as connection:
         if _schema(connection, path) < SCHEMA:
             _upgrade(connection, path)
         _configure(connection, path, WRITER_PRAGMAS)
@@ -65,7 +65,7 @@ def open_reader(path: str) -> sqlite3.Connection:
     if not os.path.lexists(path):
         raise NotFound(f"there is no journal at {path}", hint="flowctl run or start makes one")
     _check_file(path, os.R_OK)
-    with _closed_on_error(_connect(path, "ro")) as connection:
+    with closed_on_error(_connect(path, "ro")) as connection:
         if _schema(connection, path) < SCHEMA:
             raise UsageError(
                 f"the journal {path} was written by an older flowctl",
@@ -211,7 +211,8 @@ def _connect(path: str, mode: str, options: str = "") -> sqlite3.Connection:
 
 
 @contextlib.contextmanager
-def _closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def closed_on_error(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A new connection that is closed if the body, which does the rest of opening, fails."""
     try:
         yield connection
     except BaseException:

@@ -29,24 +29,26 @@ class Session:
 
     def __init__(self, folder: str) -> None:
         self.id = secrets.token_hex(16)
-        self._last: tuple[int, bytes] = (0, GENESIS)
         self._life = SignOfLife(folder, self.id)
 
     def enter(self, connection: sqlite3.Connection) -> None:
         """Write the row."""
         connection.execute(
-            "INSERT INTO sessions (id, pid, boot, last_seq, last_hash, fenced) VALUES (?, ?, ?, ?, ?, 0)",
-            (self.id, os.getpid(), _boot_id(), *self._last),
+            "INSERT INTO sessions (id, pid, boot, last_seq, last_hash, fenced) VALUES (?, ?, ?, 0, ?, 0)",
+            (self.id, os.getpid(), _boot_id(), GENESIS),
         )
 
     def fence(self, connection: sqlite3.Connection, rows: list[Row] | None = None) -> None:
         """Make sure that this session may write, ``Fenced`` if not, and note the last of what it writes."""
         if rows:
-            self._last = (rows[-1][0], rows[-1][-1])
-        mine = connection.execute(
-            "UPDATE sessions SET last_seq = ?, last_hash = ? WHERE id = ? AND fenced = 0",
-            (*self._last, self.id),
-        )
+            mine = connection.execute(
+                "UPDATE sessions SET last_seq = ?, last_hash = ? WHERE id = ? AND fenced = 0",
+                (rows[-1][0], rows[-1][-1], self.id),
+            )
+        else:
+            mine = connection.execute(
+                "UPDATE sessions SET fenced = 0 WHERE id = ? AND fenced = 0", (self.id,)
+            )
         if mine.rowcount == 0:
             raise Fenced("this session was declared dead; others have taken over its runs")
 

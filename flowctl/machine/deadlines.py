@@ -49,7 +49,7 @@ class Deadlines:
         if recorded is None:
             recorded = core.record.rider(path, "deadline", {"until": core.host.now() + timeout})
         scope = core.trampoline.enter()
-        handle = self._arm(path, scope, recorded.value["until"])
+        handle, result = self._arm(path, scope, recorded.value["until"]), None
         try:
             result = await thunk()
         except (Cancelled, StepFailed) as error:

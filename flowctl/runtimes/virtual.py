@@ -21,16 +21,23 @@ from flowctl.path import Path
 
 
 class Act(Protocol):
-    """One scripted answer. ``outcome`` comes after ``duration`` milliseconds, None: never.
+    """One scripted answer. ``outcome`` comes after ``duration``; None: never."""
 
-    ``heartbeats`` are moments in milliseconds after the start. With ``deaf`` a cancellation does not end
-    it early.
-    """
+    @property
+    def outcome(self) -> Outcome:
+        """How it ends by itself."""
 
-    outcome: Outcome
-    duration: int | None
-    heartbeats: tuple[int, ...]
-    deaf: bool
+    @property
+    def duration(self) -> int | None:
+        """After how long, in milliseconds."""
+
+    @property
+    def heartbeats(self) -> tuple[int, ...]:
+        """When it reports, in milliseconds after the start."""
+
+    @property
+    def deaf(self) -> bool:
+        """Whether it goes on when told to stop."""
 
 
 class Script(Protocol):

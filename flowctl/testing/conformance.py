@@ -7,17 +7,24 @@ A case is a mapping (``tests/conformance/cases/*.yaml`` holds ours)::
     covers: [retry, …]          the words of the language it is about
     workflow: {steps: …}        a document; ``dsl`` and ``name`` may be left out
     input: {}
-    activities: {NAME: ACT or [ACT, …]}     see ``script``; ``declares: {NAME: {timeout: 5s, retry: …}}`` their own policies
-    missing: [NAME, …]  secrets: {NAME: VALUE}
+    activities: {NAME: ACT or [ACT, …]}         see ``script``
+    declares: {NAME: {timeout: 5s, retry: …}}   the activities' own policies
+    missing: [NAME, …]
+    secrets: {NAME: VALUE}
     events: [{at: 5s, signal: approve, payload: {…}}, {at: 1s, cancel: why}, {at: 2s, lose_worker: 3s}]
     until: 10s                  look at it then; without it, at the end
-    expect: {status, output, error, saga, steps: {PATH: STATUS}, outputs: {PATH: VALUE}, calls: [PATH#ATTEMPT, …],
-             args: {PATH: {…}}, keys: {PATH: KEY}, waiting_for: [PATH, …], blocked: CODE, elapsed: 3s, order: [[PATH, PATH], …]}
+    expect: {…}
+    if_it_dies: [{…}, …]
 
-``if_it_dies`` lists other expectations, one of which may hold instead when a worker dies at some commit: where the answer of an attempt
-is lost while the run is being cancelled, say. ``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
-after the start. In ``error`` only the keys given are compared. ``calls`` are the attempts in the order in
-which they were made. A third runtime needs one function, from ``Case`` to ``Observed``.
+``expect`` may hold ``status output error saga blocked elapsed``, ``steps outputs attempts args keys`` by
+path, and ``calls waiting_for reached``, which are lists. Of ``error`` only the keys given are compared;
+``calls`` are the attempts, as ``PATH#ATTEMPT``, in the order in which they were made.
+
+``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
+after the start. ``if_it_dies`` lists other expectations, one of which may hold instead when a worker dies
+at some commit: where the answer of an attempt is lost while the run is being cancelled, say.
+
+A third runtime needs one function, from ``Case`` to ``Observed``.
 """
 
 from __future__ import annotations
@@ -75,8 +82,8 @@ class Case:
         other mistakes.
         """
         known = {
-            "case", "covers", "workflow", "input", "activities", "declares", "missing", "secrets", "events", "until", "expect",
-            "if_it_dies",
+            "case", "covers", "workflow", "input", "activities", "declares", "missing", "secrets", "events",
+            "until", "expect", "if_it_dies",
         }  # fmt: skip
         if unknown := set(data) - known:
             raise ValueError(f"unknown words in the case {data.get('case')!r}: {sorted(unknown)}")
@@ -172,7 +179,9 @@ def _asked(observed: Observed, path: str, what: str) -> Any:
 
 
 def _policy(options: Mapping[str, Any]) -> Policy:
-    made = declared(activity("declares", **options)(lambda: None))
+    def nothing() -> None: ...
+
+    made = declared(activity("declares", **options)(nothing))
     assert made is not None
     return made.policy
 

@@ -356,6 +356,7 @@ class Claiming:
         run = claimed(one)
         append(one, run, "a")
         one.close()
+        assert _kept(other).session is None
         assert not other.attended("order-1")
         taken = other.claim("order-1")
         assert taken is not None
@@ -575,6 +576,14 @@ class Registry:
             journal.put_document(msgspec.structs.replace(document, source=text))
             assert store.open().document_of_source(text) == document
         assert store.open().document_of_source("three") is None
+
+    def test_a_text_that_is_another_document_now_finds_the_latest(self, store: Store) -> None:
+        journal = store.open()
+        documents = [Document(digest, "order", 1, b"{}", "text") for digest in ("d1", "d2")]
+        for document in documents:
+            journal.put_document(document)
+        assert store.open().document_of_source("text") == documents[1]
+        assert journal.document("d1") == documents[0]
 
     def test_a_version_once_deployed_cannot_change(self, store: Store) -> None:
         journal = store.open()

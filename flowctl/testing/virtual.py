@@ -5,11 +5,11 @@ again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from flowctl.interpreter import execute
-from flowctl.journal import Change, Message, Run
+from flowctl.journal import Change, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.machine import Machine
 from flowctl.runtimes.virtual import VirtualRuntime
@@ -34,7 +34,7 @@ class _DyingJournal(MemoryJournal):
         """Die at the ``commit``-th commit from now, from 1."""
         self._left, self._when = commit, when
 
-    def commit(self, changes: list[Change]) -> None:  # type: ignore[override]
+    def commit(self, changes: Sequence[Change]) -> None:
         """See ``Journal``."""
         self._left -= 1
         if self._left == 0 and self._when == "before":
@@ -121,15 +121,9 @@ class _World:
     def _happen(self, journal: MemoryJournal, machine: Machine, event: Event) -> None:
         if machine.ended:
             return
-        message = Message(
-            RUN_ID,
-            event.kind,
-            event.name,
-            event.data,
-            START + event.at,
-            event.principal,
-            event.dedup_id,  # type: ignore[arg-type]
-        )
+        kind: MessageKind = "signal" if event.kind == "signal" else "cancel"
+        at = START + event.at
+        message = Message(RUN_ID, kind, event.name, event.data, at, event.principal, event.dedup_id)
         accepted, new = journal.deliver(message)
         if new:
             machine.receive([accepted])
