@@ -45,6 +45,53 @@ RUN: dict[str, Any] = {
 }
 
 
+ORDER = """\
+dsl: 1
+name: order
+version: 1
+input:
+  type: object
+  required: [item]
+  properties:
+    item: {type: string}
+    fail: {type: boolean, default: false}
+    ask: {type: boolean, default: false}
+signals:
+  approve: {payload: {type: object, required: [by], properties: {by: {type: string}}}}
+steps:
+  - id: reserve
+    activity: shop.reserve
+    with: {item: "${{ input.item }}"}
+    compensate: {activity: shop.release, with: {item: "${{ args.item }}"}}
+  - id: approval
+    if: input.ask
+    wait_for_signal: approve
+  - id: ship
+    activity: shop.ship
+    with: {fail: "${{ input.fail }}"}
+    retry: false
+output: {item: "${{ steps.reserve.output.item }}"}
+"""
+
+SHOP = """\
+from flowctl import activity
+
+@activity("shop.reserve")
+def reserve(item: str) -> dict:
+    return {"item": item}
+
+@activity("shop.release")
+def release(item: str) -> None:
+    pass
+
+@activity("shop.ship")
+def ship(fail: bool) -> str:
+    if fail:
+        raise RuntimeError("no carrier")
+    return "T-1"
+"""
+
+
 class NoteTaker:
     """A ``Backend`` with a run ``order-1``. ``calls`` is what it was asked; ``drive`` raises ``fails``."""
 

@@ -12,51 +12,7 @@ from typing import Any
 
 import pytest
 
-ORDER = """\
-dsl: 1
-name: order
-version: 1
-input:
-  type: object
-  required: [item]
-  properties:
-    item: {type: string}
-    fail: {type: boolean, default: false}
-    ask: {type: boolean, default: false}
-signals:
-  approve: {payload: {type: object, required: [by], properties: {by: {type: string}}}}
-steps:
-  - id: reserve
-    activity: shop.reserve
-    with: {item: "${{ input.item }}"}
-    compensate: {activity: shop.release, with: {item: "${{ args.item }}"}}
-  - id: approval
-    if: input.ask
-    wait_for_signal: approve
-  - id: ship
-    activity: shop.ship
-    with: {fail: "${{ input.fail }}"}
-    retry: false
-output: {item: "${{ steps.reserve.output.item }}"}
-"""
-
-SHOP = """\
-from flowctl import activity
-
-@activity("shop.reserve")
-def reserve(item: str) -> dict:
-    return {"item": item}
-
-@activity("shop.release")
-def release(item: str) -> None:
-    pass
-
-@activity("shop.ship")
-def ship(fail: bool) -> str:
-    if fail:
-        raise RuntimeError("no carrier")
-    return "T-1"
-"""
+from tests.cli_helpers import ORDER, SHOP
 
 
 class Project:
@@ -153,92 +109,7 @@ def test_the_same_id_with_the_same_input_is_the_same_run(flowctl: Project) -> No
     assert flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=desk").returncode == 5
 
 
-def test_a_deployed_workflow_is_run_by_name_until_it_is_deprecated(flowctl: Project) -> None:
-    deployed = flowctl.json("deploy", "order.yaml")
-    [entry] = deployed["deployed"]
-    assert (entry["name"], entry["version"], entry["created"]) == ("order", 1, True)
-    assert deployed["open_runs"] == []
-    assert flowctl.json("deploy", "order.yaml")["deployed"][0]["created"] is False
-    assert flowctl.json("run", "order@1", "-i", "item=lamp")["digest"] == entry["digest"]
-
-    assert flowctl("deprecate", "order@1", "--message", "use 2").returncode == 0
-    assert [found["deprecated"] for found in flowctl.json("workflows")] == ["use 2"]
-    said = flowctl("run", "order", "-i", "item=lamp")
-    assert said.returncode == 0
-    assert "warning: order@1 is deprecated: use 2" in said.stderr
-    assert flowctl("run", "order@2", "-i", "item=lamp").returncode == 4
-    assert flowctl("deprecate", "order@2").returncode == 4
-
-
-def test_other_content_under_the_same_version_is_refused(flowctl: Project) -> None:
-    flowctl("deploy", "order.yaml")
-    (flowctl.folder / "order.yaml").write_text(ORDER.replace("retry: false", "retry: {attempts: 2}"))
-    said = flowctl("deploy", "order.yaml")
-    assert said.returncode == 5
-    assert said.stderr.startswith("error[VersionTaken]")
-
-
-def test_an_activity_that_nobody_registers_is_refused_with_the_nearest(flowctl: Project) -> None:
-    (flowctl.folder / "order.yaml").write_text(ORDER.replace("shop.ship", "shop.shipp"))
-    said = flowctl("run", "order.yaml", "-i", "item=lamp")
-    assert said.returncode == 2
-    assert said.stderr.startswith("error[UnknownActivity]")
-    assert "shop.ship" in said.stderr
-    assert str(flowctl.folder / "plugins") in said.stderr
-
-
-def test_mistakes_in_a_document_are_all_shown_with_their_lines(flowctl: Project) -> None:
-    (flowctl.folder / "order.yaml").write_text(
-        ORDER.replace("retry:", "rety:").replace("input.ask", "input.sak")
-    )
-    said = flowctl("validate", "order.yaml")
-    assert said.returncode == 2
-    assert "order.yaml:24:5" in said.stderr
-    assert "rety" in said.stderr
-    found = json.loads(flowctl("validate", "order.yaml", "--json").stdout)
-    assert {"code", "severity", "message", "file", "line", "column", "hint"} == set(found[0])
-    error = json.loads(flowctl("run", "order.yaml", "--json").stdout)["error"]
-    assert (error["code"], len(error["details"]["errors"])) == ("InvalidDocument", len(found))
-
-
-def test_a_valid_document_is_valid(flowctl: Project) -> None:
-    assert flowctl.json("validate", "order.yaml", "--strict") == []
-
-
 # --- bad input
-
-
-BAD_FILES: dict[str, bytes] = {
-    "empty": b"",
-    "binary": bytes(range(256)) * 40,
-    "huge": b"a: " + b"x" * 5_000_000,
-    "a list": b"[1, 2]",
-    "an alias bomb": b"a: &a [x]\nb: [*a, *a]\n",
-    "a nest": b"[" * 100_000,
-    "a lone surrogate": rb'name: "\ud800"',
-    "utf-16": "dsl: 1".encode("utf-16"),
-}
-
-
-@pytest.mark.parametrize("kind", [*BAD_FILES, "missing", "folder", "pipe", "unreadable"])
-def test_a_file_that_is_no_document_is_exit_2_and_a_few_lines(flowctl: Project, kind: str) -> None:
-    file = flowctl.folder / "bad.yaml"
-    if kind == "folder":
-        file.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(file)
-    elif kind == "unreadable":
-        file.write_text(ORDER)
-        file.chmod(0)
-        if os.access(file, os.R_OK):
-            pytest.skip("nothing is unreadable to this user")
-    elif kind != "missing":
-        file.write_bytes(BAD_FILES[kind])
-    for command in ("run", "validate"):
-        said = flowctl(command, "bad.yaml")
-        assert (said.returncode, said.stdout) == (2, "")
-        assert said.stderr.startswith("error[")
-        assert len(said.stderr) < 2_000
 
 
 @pytest.mark.parametrize("arguments", [["-i", b"item=\xff"], ["--id", b"\xed\xa0\x80"]])
@@ -246,19 +117,6 @@ def test_bytes_that_are_not_text_are_refused(flowctl: Project, arguments: list[s
     said = flowctl("run", "order.yaml", *arguments)
     assert said.returncode == 2
     assert "is not UTF-8" in said.stderr
-
-
-def test_input_that_does_not_fit_starts_nothing(flowctl: Project) -> None:
-    for arguments in (
-        ["-i", "itme=lamp"],
-        [],
-        ["--input", '{"item": 1}'],
-        ["-i", "item=x", "-i", "fail=maybe"],
-    ):
-        said = flowctl("run", "order.yaml", *arguments)
-        assert said.returncode == 2
-        assert said.stderr.startswith("error[InvalidInput]")
-    assert flowctl.json("list") == []
 
 
 # --- streams

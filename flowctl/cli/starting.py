@@ -44,34 +44,47 @@ def name_and_version(reference: str) -> tuple[str, int | None]:
     return match["name"], int(version) if version else None
 
 
+def read_source(reference: str) -> str | None:
+    """The text of FILE, None for NAME[@V]. Read before a database is opened: a mistyped name makes none."""
+    if not is_file(reference):
+        return None
+    from flowctl import document
+
+    return document.read(Path(reference))
+
+
 def request(
     invocation: Invocation,
     backend: Backend,
     reference: str,
+    source: str | None,
     *,
     text: str | None,
     pairs: Sequence[str],
     id: str | None,
     principal: str | None,
 ) -> StartRequest:
-    """What to start. ``InvalidDocument``, ``UsageError``, ``InvalidInput``, ``NotFound``,
-    ``UnknownActivity``.
+    """What to start; ``source`` is from ``read_source``.
+
+    ``InvalidDocument``, ``UsageError``, ``InvalidInput``, ``NotFound``, ``UnknownActivity``.
     """
     from flowctl.backends import StartRequest
 
-    workflow, source = _file(backend, reference) if is_file(reference) else _deployed(backend, reference)
+    if source is None:
+        workflow, source = _deployed(backend, reference)
+    else:
+        workflow = _read(backend, reference, source)
     check_activities(workflow, invocation.plugins.activities, invocation.settings.plugins_dirs)
     return StartRequest(
         workflow, source, run_input(text, pairs, workflow.input_schema), id=id, principal=principal
     )
 
 
-def _file(backend: Backend, name: str) -> tuple[Workflow, str]:
-    from flowctl import document
-
-    source = document.read(Path(name))
+def _read(backend: Backend, name: str, source: str) -> Workflow:
     workflow = backend.known_document(source)
     if workflow is None:
+        from flowctl import document
+
         loaded = document.load(source, name)
         workflow = loaded.workflow
         if loaded.warnings:
@@ -80,7 +93,7 @@ def _file(backend: Backend, name: str) -> tuple[Workflow, str]:
             output.complain(render.diagnostics(loaded.warnings))
     if workflow.deprecated is not None:
         _warn_deprecated(workflow, workflow.deprecated)
-    return workflow, source
+    return workflow
 
 
 def _deployed(backend: Backend, reference: str) -> tuple[Workflow, str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from flowctl.clock import format_duration, parse_duration, parse_timestamp
 from flowctl.document.diagnostics import Report, shown
-from flowctl.document.json_schema import schema_problems
+from flowctl.document.json_schema import MAX_WEIGHT, schema_problems, weight
 from flowctl.document.places import Pointer
 from flowctl.document.schema import name_of
 from flowctl.document.structure import (
@@ -82,7 +82,15 @@ class _Checks:
         ]
         for name, signal in self.signals.items():
             places.append((("signals", name, "payload"), _mapping(signal).get("payload")))
+        left = MAX_WEIGHT
         for pointer, schema in places:
+            left -= weight(schema)
+            if left < 0:
+                message = f"the schemas of the document are too large (limit: {MAX_WEIGHT:,} keywords)"
+                self.report.error(
+                    "TooLarge", pointer, message, hint="use fewer keywords, and patterns above all"
+                )
+                return
             for relative, problem in schema_problems(schema) if isinstance(schema, dict) else ():
                 self.report.error("BadSchema", pointer + relative, problem)
         if _mapping(self.data.get("input")).get("type", "object") != "object":

@@ -50,7 +50,8 @@ CODES: Mapping[str, str] = {
 """Every code of a diagnostic, and what it means."""
 
 MAX_SHOWN = 100
-"""Diagnostics of one document: whoever has more does not read them, and finding the nearest word takes time."""
+"""Diagnostics of one document: whoever has more does not read them, and finding the nearest word takes time.
+"""
 
 _BEFORE, _AFTER = 80, 80
 """Characters of a line that are shown before and after the place of a mistake."""
@@ -58,8 +59,8 @@ _BEFORE, _AFTER = 80, 80
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line as it can be shown, cut around
-    the character at index ``caret``.
+    """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line as it can be shown, cut
+    around the character at index ``caret``.
     """
 
     code: str

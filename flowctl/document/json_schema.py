@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from flowctl.document.diagnostics import shown
+from flowctl.document.patterns import compiled
 from flowctl.document.places import Pointer
 from flowctl.document.sentences import Finding, findings, unknown_keys, where
 from flowctl.expressions.hints import nearest
@@ -26,8 +27,11 @@ from flowctl.expressions.hints import nearest
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
-FUEL = 300_000
+FUEL = 200_000
 """Units of work in one validation: keywords applied, and what long ones cost beyond that."""
+
+MAX_WEIGHT = 5_000
+"""Of all schemas of one document together, see ``weight``: what can be checked in about a second."""
 
 SHOWN = 5
 """Findings named in one message."""
@@ -120,20 +124,17 @@ def _burn(units: int) -> None:
 
 
 def _pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[Any]:
-    import re2
     from jsonschema import ValidationError
 
-    if isinstance(instance, str) and not re2.search(pattern, instance):
+    if isinstance(instance, str) and not compiled(pattern).search(instance):
         yield ValidationError(f"{pattern!r} does not match")
 
 
 def _pattern_properties(validator: Any, patterns: Any, instance: Any, schema: Any) -> Iterator[Any]:
-    import re2
-
     for pattern, inner in patterns.items() if isinstance(instance, dict) else ():
         _burn(len(instance))
         for key, value in instance.items():
-            if re2.search(pattern, key):
+            if compiled(pattern).search(key):
                 yield from validator.descend(value, inner, path=key, schema_path=pattern)
 
 
@@ -189,8 +190,25 @@ _REFUSED = {
     "$recursiveRef": "refer to '#/$defs/NAME' with '$ref'",
     "$vocabulary": "schemas are of draft 2020-12",
 }
+_PATTERN_WEIGHT = 25
 _TYPE_NAMES = "must be array, boolean, integer, null, number, object or string, or a list of these"
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def weight(schema: Any) -> int:
+    """What it costs to check a schema: its keys, what stands in its lists, and patterns many times over."""
+    total, stack = 0, [schema]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, dict):
+            patterns = node.get("patternProperties")
+            count = len(patterns) if isinstance(patterns, dict) else 0
+            total += len(node) + _PATTERN_WEIGHT * (count + ("pattern" in node))
+            stack += node.values()
+        elif isinstance(node, list):
+            total += sum(isinstance(item, dict | list) for item in node)
+            stack += node
+    return total
 
 
 def schema_problems(schema: Any) -> list[tuple[Pointer, str]]:
@@ -201,14 +219,15 @@ def schema_problems(schema: Any) -> list[tuple[Pointer, str]]:
         found = _found(_validator_class()(Draft202012Validator.META_SCHEMA), schema)
     except _OutOfFuel:
         return [((), "the schema is too large")]
-    problems = [
-        (
-            finding.pointer,
-            f"{where(finding.pointer, 'the schema')} {_TYPE_NAMES if finding.pointer[-1:] == ('type',) else finding.what}",
-        )
-        for finding in found
+    if not found:
+        return list(itertools.islice(itertools.chain(_unsupported(schema), _endless(schema)), SHOWN))
+    return [
+        (finding.pointer, f"{where(finding.pointer, 'the schema')} {_misfit(finding)}") for finding in found
     ]
-    return problems or list(itertools.islice(itertools.chain(_unsupported(schema), _endless(schema)), SHOWN))
+
+
+def _misfit(finding: Finding) -> str:
+    return _TYPE_NAMES if finding.pointer[-1:] == ("type",) else finding.what
 
 
 def _unsupported(schema: Any) -> Iterator[tuple[Pointer, str]]:
@@ -236,13 +255,9 @@ def _unsupported(schema: Any) -> Iterator[tuple[Pointer, str]]:
 
 
 def _is_pattern(pattern: str) -> bool:
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
     try:
-        re2.compile(pattern, options)
-    except (re2.error, ValueError):
+        compiled(pattern)
+    except ValueError:
         return False
     return True
 

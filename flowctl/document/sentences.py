@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowctl.document.diagnostics import shown
+from flowctl.document.patterns import compiled
 from flowctl.document.places import Pointer
 from flowctl.values import kind_of
 
@@ -65,7 +66,10 @@ def findings(error: ValidationError, base: Pointer = ()) -> Iterator[Finding]:
     if len(schema_path) > 1 and schema_path[-2] == "propertyNames":
         yield Finding("value", (*pointer, str(error.instance)), _bad_key(error), key=True)
     elif error.validator in _SEVERAL:
-        yield from _SEVERAL[str(error.validator)](error, pointer)
+        found = list(_SEVERAL[str(error.validator)](error, pointer))
+        yield from found or [
+            Finding("value", pointer, "does not fit the schema")
+        ]  # an error is never nothing
     else:
         kind = "type" if error.validator == "type" else "value"
         yield Finding(kind, pointer, _what(error))
@@ -99,13 +103,9 @@ def _unknown_keys(error: ValidationError, pointer: Pointer) -> Iterator[Finding]
 
 def unknown_keys(schema: Any, instance: Any) -> Iterator[str]:
     """The keys of ``instance`` that neither ``properties`` nor ``patternProperties`` of ``schema`` name."""
-    import re2
-
-    patterns = schema.get("patternProperties", ())
+    patterns = [compiled(pattern) for pattern in schema.get("patternProperties", ())]
     for key in instance:
-        if key not in schema.get("properties", ()) and not any(
-            re2.search(pattern, key) for pattern in patterns
-        ):
+        if key not in schema.get("properties", ()) and not any(pattern.search(key) for pattern in patterns):
             yield key
 
 

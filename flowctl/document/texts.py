@@ -1,7 +1,7 @@
 """Expressions of one document, each parsed once: for the check that its names are there, and for the model.
 
-Parsing is most of the cost of a document. What was parsed is found again by the identity of the value that holds
-it, which lives as long as this table does.
+Parsing is most of the cost of a document. What was parsed is found again by the identity of the value that
+holds it, which lives as long as this table does.
 """
 
 from __future__ import annotations

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from flowctl.expressions import lookup, loops, operators
-from flowctl.expressions.frame import Absent, Code, Frame, Problem, SecretRef
+from flowctl.expressions.frame import ABSENT, Absent, Code, Frame, Problem, SecretRef
 from flowctl.expressions.function import Function, Functions, cost, plugin_function
 from flowctl.expressions.functions import SPECIAL_FORMS
-from flowctl.expressions.hints import did_you_mean, nearest
+from flowctl.expressions.hints import nearest
 from flowctl.expressions.places import Place
+from flowctl.expressions.tokens import Scan
 from flowctl.values import kind_of
 
 MAX_NESTING = 60
@@ -30,11 +31,12 @@ SECRETS = "secrets"
 
 
 class Compiler:
-    """Compiles one expression. ``literals`` and offsets are as ``tokens.scan`` found them, in ``source``."""
+    """Compiles one expression, whose tree comes from the shadow that ``scanned`` holds."""
 
-    def __init__(self, source: str, literals: Mapping[int, Any], functions: Functions) -> None:
+    def __init__(self, source: str, scanned: Scan, functions: Functions) -> None:
         self.source = source
-        self.literals = literals
+        self.literals = scanned.literals
+        self.ends = scanned.ends
         self.functions = functions
         self.references: set[tuple[str, ...]] = set()
         self.builds = False
@@ -85,7 +87,9 @@ class Compiler:
             slot = self._locals[base.id]
             return lookup.from_value(lambda frame: frame.slots[slot], place, steps)
         if base.id == SECRETS:
-            self._refuse(base, "a secret stands alone or in text, and is not computed with", _HINT_AT_TEMPLATE)
+            self._refuse(
+                base, "a secret stands alone or in text, and is not computed with", _HINT_AT_TEMPLATE
+            )
         words = itertools.takewhile(lambda key: type(key) is str, (key for key, _ in steps))
         self.references.add((base.id, *map(str, words)))
         return lookup.from_root(base.id, place, steps, {*self.functions, *SPECIAL_FORMS})
@@ -94,7 +98,7 @@ class Compiler:
         """The expression that a path starts from, and its constant keys."""
         steps: lookup.Steps = []
         while True:
-            end = _end(node)
+            end = self._end(node)
             if isinstance(node, ast.Attribute):
                 steps.append((self.source[end - len(node.attr) : end], end))
             elif isinstance(node, ast.Subscript) and (key := self._constant_key(node.slice)) is not None:
@@ -126,7 +130,7 @@ class Compiler:
         if isinstance(node.value, ast.Name) and node.value.id == SECRETS:
             self._refuse(node, "the name of a secret is written out", _HINT_AT_TEMPLATE)
         container, key = self.compile(node.value), self.compile(node.slice)
-        place, end = self._place(node.value), _end(node)
+        place, end = self._place(node.value), self._end(node)
         return lambda frame: lookup.index(container(frame), key(frame), place, end)
 
     def _slice(self, node: ast.Subscript, bounds: ast.Slice) -> Code:
@@ -181,7 +185,7 @@ class Compiler:
         parts = [self._truth(value) for value in node.values]
         decisive = isinstance(node.op, ast.Or)
 
-        def logic(frame: Frame) -> bool:
+        def logic(frame: Frame) -> Any:
             for part in parts:
                 if part(frame) is decisive:
                     return decisive
@@ -299,9 +303,8 @@ class Compiler:
             return self._special_form(node, name)
         found = self.functions.get(name)
         if found is None:
-            self._refuse(
-                node, f"unknown function {name!r}", did_you_mean(name, [*self.functions, *SPECIAL_FORMS])
-            )
+            close = nearest(name, [*self.functions, *SPECIAL_FORMS])
+            self._refuse(node, f"unknown function {name!r}", f"did you mean {close!r}?" if close else None)
         function = found if isinstance(found, Function) else plugin_function(name, found)
         if function.reads:
             self.references.add(function.reads)
@@ -345,6 +348,7 @@ class Compiler:
             try:
                 return value(frame)
             except Absent:
+                frame.spend(ABSENT)
                 return None
 
         if name == "has":
@@ -358,14 +362,18 @@ class Compiler:
         return default
 
     def _method_hint(self, func: ast.Attribute) -> str:
-        name = self.source[_end(func) - len(func.attr) : _end(func)]
+        name = self.source[self._end(func) - len(func.attr) : self._end(func)]
         close = name if name in self.functions else nearest(name, self.functions)
         return f"write {close}({self._place(func.value).text})" if close else "write function(value)"
 
     # places
 
     def _place(self, node: ast.expr) -> Place:
-        return Place(self.source, _start(node), _end(node))
+        return Place(self.source, _start(node), self._end(node))
+
+    def _end(self, node: ast.expr) -> int:
+        end = (node.end_col_offset or 0) - 1
+        return self.ends.get(end, end)
 
     def _refuse(self, node: ast.expr, message: str, hint: str | None = None) -> NoReturn:
         raise self._place(node).error(message, hint)
@@ -373,10 +381,6 @@ class Compiler:
 
 def _start(node: ast.expr) -> int:
     return node.col_offset - 1  # the parser saw the text in parentheses
-
-
-def _end(node: ast.expr) -> int:
-    return (node.end_col_offset or 0) - 1
 
 
 def _nothing(frame: Frame) -> None:

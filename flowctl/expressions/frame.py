@@ -19,6 +19,12 @@ from flowctl.values import MAX_BYTES
 FUEL = 100_000
 """Units for one evaluation; a unit is about one operator, one element touched or 64 characters moved."""
 
+ABSENT = 10
+"""Units for a lookup that ends in nothing and is absorbed."""
+
+ROUND = 2
+"""Units for a round of a loop, besides what it evaluates."""
+
 CHARACTERS = 6
 """Binary digits of the characters that one unit moves."""
 
@@ -102,7 +108,7 @@ def work(value: Any, limit: int) -> int:
         if kind is str:
             units += len(item) >> CHARACTERS
         elif kind is list or kind is dict:
-            units += len(item)
+            units += 1 + len(item)
             if units <= limit:
                 left.extend(item.values() if kind is dict else item)
     return units

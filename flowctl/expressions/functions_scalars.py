@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from flowctl import clock, values
-from flowctl.expressions.frame import Frame, Problem
+from flowctl.expressions.frame import CHARACTERS, Frame, Problem
 from flowctl.expressions.function import Function, need
 from flowctl.expressions.operators import NUMBERS, finite
 from flowctl.values import NotJson, kind_of
@@ -19,10 +19,10 @@ from flowctl.values import NotJson, kind_of
 MAX_PATTERN = 1_000
 """Characters of a regular expression."""
 
-PATTERN_COST = 500
+PATTERN_COST = 2_000
 """Units for a pattern that this evaluation has not used before: compiling it is what takes time."""
 
-_PATTERN_MEMORY = 1 << 20
+_PATTERN_MEMORY = 1 << 18
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")
 _FLOAT = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _MAX_DIGITS = 300
@@ -99,10 +99,11 @@ def _upper(s: Any) -> str:
     return str(s.upper())
 
 
-def _strip(s: Any, chars: Any = None) -> str:
+def _strip(frame: Frame, s: Any, chars: Any = None) -> str:
     need(s, str, "strip")
     if chars is not None:
         need(chars, str, "strip", "chars")
+        frame.spend((len(s) >> CHARACTERS) * (len(chars) >> CHARACTERS))
     return str(s.strip(chars))
 
 
@@ -275,7 +276,7 @@ SCALARS = (
     Function.of("type", _type, instant=True),
     Function.of("lower", _lower),
     Function.of("upper", _upper),
-    Function.of("strip", _strip),
+    Function.of("strip", _strip, framed=True),
     Function.of("split", _split, framed=True),
     Function.of("join", _join, framed=True),
     Function.of("replace", _replace, framed=True),

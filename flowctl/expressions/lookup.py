@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from flowctl.errors import ExpressionError
 from flowctl.expressions import operators
-from flowctl.expressions.frame import Absent, Code, Frame, Problem
+from flowctl.expressions.frame import Absent, Code, Frame
 from flowctl.expressions.hints import did_you_mean
 from flowctl.expressions.places import Place
 
@@ -64,14 +64,17 @@ def from_value(start: Code, place: Place, steps: Steps) -> Code:
 
 def index(container: Any, key: Any, place: Place, end: int) -> Any:
     """``container[key]``, where ``place`` is the container's and the key ends at ``end``."""
+    kind, key_kind = type(container), type(key)
+    if kind is dict and key_kind is str:
+        if key in container:
+            return container[key]
+        raise Absent(lambda: _missing(container, key, place, end))
     if container is None:
         raise Absent(lambda: _null(key, place))
-    try:
-        return operators.index(container, key, place.text)
-    except KeyError:
-        raise Absent(lambda: _missing(container, key, place, end)) from None
-    except Problem as problem:
-        raise place.error(problem.message, problem.hint) from None
+    if kind in (list, str) and key_kind is int and -len(container) <= key < len(container):
+        return container[key]
+    problem = operators.no_such_element(container, key, place.text)
+    raise place.error(problem.message, problem.hint)
 
 
 def _explain(value: Any, place: Place, steps: Steps) -> NoReturn:

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flowctl.expressions.frame import Code, Frame, Problem
+from flowctl.expressions.frame import ROUND, Code, Frame, Problem
 from flowctl.values import kind_of
 
 Bind = Callable[[Frame, Any], None]
@@ -30,7 +30,7 @@ class Loop:
 
 def run(loops: Sequence[Loop], key: Code, value: Code, frame: Frame, emit: Emit) -> None:
     """Emit key and value for every combination of elements that passes all conditions."""
-    (loop, *inner), price = loops, loops[0].price
+    (loop, *inner), price = loops, loops[0].price + ROUND
     for element in loop.elements(frame):
         frame.spend(price)
         loop.bind(frame, element)

@@ -190,22 +190,17 @@ def truth(value: Any, text: str) -> bool:
     raise Problem(f"{text} is {kind_of(value)}, not true or false", hint)
 
 
-def index(container: Any, key: Any, text: str) -> Any:
-    """``container[key]``; ``text`` is how the container was written. KeyError if a mapping lacks the key."""
+def no_such_element(container: Any, key: Any, text: str) -> Problem:
+    """Why ``container[key]`` is nothing, where the container was written as ``text``."""
     kind = type(container)
-    if kind is dict and type(key) is str:
-        return container[key]
     if kind in (list, str) and type(key) is int:
-        try:
-            return container[key]
-        except IndexError:
-            raise Problem(f"index {key} is out of range: {text} has {len(container)} elements") from None
+        return Problem(f"index {key} is out of range: {text} has {len(container)} elements")
     if kind is dict:
-        raise Problem(f"the keys of {text} are strings, not {kind_of(key)}")
+        return Problem(f"the keys of {text} are strings, not {kind_of(key)}")
     if kind is list:
         hint = "for every element, write [x… for x in …]" if type(key) is str else None
-        raise Problem(f"{text} is a list; its elements have numbers, not {_quoted(key)}", hint)
-    raise Problem(f"{text} is {kind_of(container)} and has no {_quoted(key)}")
+        return Problem(f"{text} is a list; its elements have numbers, not {_quoted(key)}", hint)
+    return Problem(f"{text} is {kind_of(container)} and has no {_quoted(key)}")
 
 
 def _quoted(key: Any) -> str:

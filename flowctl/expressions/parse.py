@@ -83,7 +83,7 @@ def parse(text: str, functions: Functions = FUNCTIONS) -> Expression:
     scanned = scan(source)
     if not scanned.shadow.strip():
         raise ExpressionError("the expression is empty", source=source, offset=0)
-    compiler = Compiler(source, scanned.literals, functions)
+    compiler = Compiler(source, scanned, functions)
     code = compiler.compile_whole(_tree(source, scanned))
     return Expression(source, frozenset(compiler.references), code, compiler.slots, compiler.builds)
 
@@ -92,8 +92,7 @@ def _tree(source: str, scanned: Scan) -> ast.expr:
     try:
         return ast.parse(f"({scanned.shadow})", mode="eval").body
     except SyntaxError as error:
-        offset = min(max((error.offset or 1) - 2, 0), len(source))
-        raise ExpressionError(*_misread(source, offset), source=source, offset=offset) from None
+        raise _misread(source, error) from None
     except (
         ValueError,
         RecursionError,
@@ -102,12 +101,19 @@ def _tree(source: str, scanned: Scan) -> ast.expr:
         raise ExpressionError("the expression is too complex", source=source, offset=0) from None
 
 
-def _misread(source: str, offset: int) -> tuple[str]:
-    """Python's own messages speak of the shadow, so the place has to say it."""
+_SYNTAX_HINTS = {
+    "expected 'else'": "write 'x if condition else y'",
+    "forgot a comma": "is an operator or a comma missing?",
+}
+"""What to say where Python knows more than the place of a mistake; its own words may speak of the shadow."""
+
+
+def _misread(source: str, error: SyntaxError) -> ExpressionError:
+    offset = min(max((error.offset or 1) - 2, 0), len(source))
     rest = source[offset:].split()
-    return (
-        f"the expression does not read on at {rest[0][:40]!r}" if rest else "the expression is not complete",
-    )
+    message = f"invalid syntax at {rest[0][:40]!r}" if rest else "the expression is not complete"
+    hint = next((hint for words, hint in _SYNTAX_HINTS.items() if words in str(error.msg)), None)
+    return ExpressionError(message, source=source, offset=offset, hint=hint)
 
 
 def condition(text: str, functions: Functions = FUNCTIONS) -> Expression:

@@ -36,7 +36,7 @@ MAX_PREFIXES = 20
 _TOKEN = re.compile(
     r"""(?P<space>[ \t\r\n]+)
     |(?P<raw>[rR](?:"[^"\n]*"|'[^'\n]*'))
-    |(?P<prefixed>(?!in|if|or)[A-Za-z]{1,2}["'])
+    |(?P<prefixed>(?:[bBuUfF][rR]?|[rR][bBfF])["'])
     |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
     |(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
     |(?P<word>[^\W\d]\w*)
@@ -84,10 +84,14 @@ _KEYWORD_HINTS = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scan:
-    """What the pass found: the shadow, the literals by offset, and the index at which the expression ends."""
+    """What the pass found: the shadow, and the index at which the expression ends.
+
+    ``literals`` are values by offset; ``ends`` maps the end of each in the shadow to its end in the text.
+    """
 
     shadow: str
     literals: dict[int, Any]
+    ends: dict[int, int]
     end: int
 
 
@@ -109,6 +113,7 @@ class _Scanner:
         self.embedded = embedded
         self.shadow: list[str] = []
         self.literals: dict[int, Any] = {}
+        self.ends: dict[int, int] = {}
         self.brackets: list[tuple[str, int]] = []
         self.last = ""
         self.prefixes = 0
@@ -131,7 +136,7 @@ class _Scanner:
             raise self._error(f"{bracket!r} is never closed", at=opened)
         if self.embedded and self.at >= len(self.text):
             raise self._error("'${{' is never closed", "end it with '}}', or write '$${{' for the text '${{'")
-        return Scan("".join(self.shadow), self.literals, self.at)
+        return Scan("".join(self.shadow), self.literals, self.ends, self.at)
 
     def _ends(self) -> bool:
         return self.embedded and not self.brackets and self.text.startswith("}}", self.at)
@@ -175,7 +180,9 @@ class _Scanner:
             return self._literal(token, value)
         if len(token) > 1 and token[0] == "0":
             raise self._error("a number does not begin with 0", f"for text, write {token[:40]!r}")
-        if len(token) > 19 or int(token) > MAX_INT:
+        if len(token) > 19 or int(token) > MAX_INT + (
+            self.last == "-"
+        ):  # the least number has no positive twin
             raise self._error("the number is beyond 64 bits")
         return self._literal(token, int(token))
 
@@ -225,10 +232,14 @@ class _Scanner:
         if self.last == "." or (
             self.shadow and (self.shadow[-1][-1].isalnum() or self.shadow[-1][-1] == "_")
         ):
-            raise self._error(f"{token[:40]} cannot stand here")
+            raise self._error(
+                f"{token[:40]} cannot stand here", "is an operator or a space missing before it?"
+            )
         if isinstance(value, str) and not value.isascii():
             self._refuse_surrogates(value)
-        self.literals[self.at - self.start] = value
+        offset = self.at - self.start
+        self.literals[offset] = value
+        self.ends[offset + 1] = offset + len(token)
         return "1" + " " * (len(token) - 1)
 
     def _refuse_surrogates(self, value: str) -> None:

@@ -148,7 +148,7 @@ class EmbeddedRuntime:
         self._armed = False
         if self._broken is not None or self._elsewhere is not None:
             return
-        # One that was removed has nothing to say any more: what it recorded since belongs to whoever drives it next.
+        # One that was removed has nothing to say: what it recorded since belongs to whoever drives it next.
         machines = [machine for machine in self._dirty if self._machines.get(machine.run.id) is machine]
         self._dirty = []
         changes = [change for machine in machines if (change := machine.take()) is not None]

@@ -110,14 +110,15 @@ class Life:
         file = self.folder / "ledger.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
-    def remember_completed(self) -> None:
-        """Note what the journal calls completed now, and how long the ledger is."""
+    def remember_completed(self) -> bool:
+        """Note what the journal calls completed now, and how long the ledger is. Whether the run goes on."""
         document, length = self.look(), len(self.ledger())
         for step in document["steps"] if document else ():
             if step["completed_at"] is not None and step["status"] not in ("failed", "cancelled"):
                 self.completed_at.setdefault(f"{RUN}/{step['path']}", length)
             if (step["compensation"] or {}).get("status") == "compensated":
                 self.completed_at.setdefault(f"{RUN}/{step['path']}.undo", length)
+        return document is None or document["completed_at"] is None
 
     def ending(self) -> Ending:
         """What came of it; raises ``Violation`` if something completed was begun again."""
@@ -199,7 +200,8 @@ def disturbed(story: str, blows: Sequence[float]) -> tuple[Ending, int]:
         killed = 0
         for delay in blows:
             killed += life.drive(delay)
-            life.remember_completed()
+            if not life.remember_completed():
+                break
         life.drive()
         return life.ending(), killed
 
