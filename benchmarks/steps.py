@@ -21,12 +21,24 @@ from typing import Any
 
 from flowctl import document, values
 from flowctl.activities import Activity, activity, declared
-from flowctl.engine import Engine, Session
+from flowctl.engine import Engine, Session, calm_collector
 from flowctl.journal.opening import connect
 from flowctl.model import Workflow
 
-ROW = "x" * 160
-"""About what an entry of a step with small arguments and a small result takes."""
+DATA = '{"data":{"output":0},"then":[{"at":1767225600000,"attempt":1,"data":{"digest":"' + "0" * 32 + '"'
+DATA += ',"input":{"n":0},"name":"bench.noop","verb":"activity"},"kind":"started","path":"s1"}]}'
+HASH = bytes(32)
+"""An entry as flowctl writes it for such a step."""
+
+TABLE = (
+    "create table entries(seq integer primary key, run integer, path text, kind text, attempt integer,"
+    " generation integer, at integer, data text, hash blob)",
+    "create unique index entries_are_unique on entries(run, path, kind, attempt, generation)",
+)
+INSERT = (
+    "insert into entries(run, path, kind, attempt, generation, at, data, hash)"
+    " values (?, ?, 'completed', 1, 0, 1767225600000, ?, ?)"
+)
 
 
 @activity("bench.noop")
@@ -39,10 +51,8 @@ def _bare(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("pragma journal_mode=wal")
     connection.execute("pragma synchronous=full")
-    connection.execute(
-        "create table entries(seq integer primary key, run int, path text, kind text, attempt int, data text,"
-        " unique(run, path, kind, attempt))"
-    )
+    for statement in TABLE:
+        connection.execute(statement)
     return connection
 
 
@@ -52,10 +62,7 @@ def bare_sequential(folder: Path, steps: int) -> float:
     begun = time.perf_counter()
     for number in range(steps):
         connection.execute("begin immediate")
-        connection.execute(
-            "insert into entries(run, path, kind, attempt, data) values (1, ?, 'completed', 1, ?)",
-            (f"s{number}", ROW),
-        )
+        connection.execute(INSERT, (1, f"s{number}", DATA, HASH))
         connection.execute("commit")
     return steps / (time.perf_counter() - begun)
 
@@ -71,10 +78,7 @@ def bare_group_commit(folder: Path, runs: int, steps: int) -> float:
 
         def flush() -> None:
             connection.execute("begin immediate")
-            connection.executemany(
-                "insert into entries(run, path, kind, attempt, data) values (?, ?, 'completed', 1, ?)",
-                pending,
-            )
+            connection.executemany(INSERT, pending)
             connection.execute("commit")
             pending.clear()
             for future in waiting:
@@ -85,7 +89,7 @@ def bare_group_commit(folder: Path, runs: int, steps: int) -> float:
             for number in range(steps):
                 if not pending:
                     loop.call_soon(flush)
-                pending.append((run, f"s{number}", ROW))
+                pending.append((run, f"s{number}", DATA, HASH))
                 future = loop.create_future()
                 waiting.append(future)
                 await future
@@ -126,6 +130,7 @@ def _flowctl(folder: Path, workflow: Workflow, runs: int, steps: int) -> float:
     journal = connect(str(folder / "flowctl.db"))
     engine = Engine(journal, activities, secret=lambda name: None)
     engine.pin(workflow, "bench")
+    calm_collector()
 
     async def main() -> float:
         session = Session(engine)

@@ -25,7 +25,7 @@ MAX_BYTES = 1 << 20
 """The language's one limit: encoded bytes of a run input, a call, a result or a signal."""
 
 MAX_DEPTH = 100
-"""How deep lists and mappings may nest. Deeper is a mistake, a cycle or an attack."""
+"""How many levels below the top an element may lie. Deeper is a mistake, a cycle or an attack."""
 
 CEILING = 8 * MAX_BYTES
 """Elements plus characters looked at before a value is refused unseen: lists that share their elements are

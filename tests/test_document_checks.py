@@ -1,5 +1,6 @@
 """The meaning of documents: ids, signals, activities, durations, contradictions, and what is never reached."""
 
+# ruff: noqa: E501 - a document in a string is read by the line
 from __future__ import annotations
 
 import pytest
@@ -215,3 +216,12 @@ def test_an_effect_without_an_id_is_offered_one() -> None:
 def test_what_the_loader_refused_is_not_complained_of_twice() -> None:
     body = "steps:\n  - id: a\n    activity: x.a\n    timeout: *soon\n    with: !x {a: '${{ nope }}'}\n"
     assert mistakes(body) == ["YamlFeature 6:14", "YamlFeature 7:11"]
+
+
+def test_schemas_that_would_take_long_to_check_are_too_large() -> None:
+    properties = ", ".join(f"p{number}: {{type: string}}" for number in range(3_000))
+    body = f"input: {{properties: {{{properties}}}}}\nsteps:\n" + CALL
+    assert mistakes(body) == ["TooLarge 3:8"]
+    patterns = ", ".join(f"'^p{number}': {{}}" for number in range(300))
+    body = f"input: {{patternProperties: {{{patterns}}}}}\nsteps:\n" + CALL
+    assert mistakes(body) == ["TooLarge 3:8"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import random
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from flowctl.document import json_schema
 from flowctl.document.inputs import Gate, InputGate, with_defaults
 from flowctl.document.json_schema import FUEL, checker, schema_problems
+from flowctl.document.quick import surely_fits
 from flowctl.errors import InvalidInput, PayloadTooLarge
 from flowctl.values import MAX_BYTES
 
@@ -196,3 +200,69 @@ SCHEMAS: dict[str, Any] = {
 def test_what_can_serve_as_a_schema_has_no_problem(schema: Any) -> None:
     assert list(schema_problems(schema)) == []
     assert checker(schema)({"a": 1, "next": {"next": {}}}, "x") in (None, "x.a must not be there")
+
+
+# --- the quick look
+
+NAMES = ("a", "b")
+LEAVES: list[Any] = [None, True, False, 0, 1, 1.0, 1.5, -2, "", "x", "long text", [], {}]
+
+
+def _value(chance: random.Random, depth: int = 0) -> Any:
+    if depth > 2 or chance.random() < 0.4:
+        return chance.choice(LEAVES)
+    if chance.random() < 0.5:
+        return [_value(chance, depth + 1) for _ in range(chance.randrange(4))]
+    return {name: _value(chance, depth + 1) for name in NAMES if chance.random() < 0.7}
+
+
+def _schema(chance: random.Random, depth: int = 0) -> Any:
+    if depth > 2 or chance.random() < 0.1:
+        return chance.choice([True, {}, {"type": "integer"}, {"type": ["string", "null"]}])
+    keywords: dict[str, Any] = {
+        "type": chance.choice(
+            ["object", "array", "number", "integer", "string", "boolean", ["null", "object"]]
+        ),
+        "properties": {name: _schema(chance, depth + 1) for name in NAMES if chance.random() < 0.7},
+        "additionalProperties": chance.choice([False, _schema(chance, depth + 1)]),
+        "patternProperties": {"a": _schema(chance, depth + 1)},
+        "required": chance.sample(NAMES, chance.randrange(3)),
+        "items": _schema(chance, depth + 1),
+        "prefixItems": [_schema(chance, depth + 1)],
+        "enum": [_value(chance, 2), _value(chance, 1)],
+        "const": _value(chance, 2),
+        "not": _schema(chance, depth + 1),
+        **{
+            keyword: chance.choice([0, 1, 1.5, 2])
+            for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+        },
+        **{
+            f"{side}{what}": chance.randrange(3)
+            for side in ("min", "max")
+            for what in ("Length", "Items", "Properties")
+        },
+        "format": "date",
+    }
+    return {name: keywords[name] for name in chance.sample(sorted(keywords), chance.choice([0, 1, 1, 2, 3]))}
+
+
+def test_what_surely_fits_does_fit() -> None:
+    chance = random.Random(2)
+    sure = 0
+    for _ in range(6_000):
+        schema, value = _schema(chance), _value(chance)
+        if surely_fits(schema, value):
+            sure += 1
+            assert checker(schema)(value, "x") is None, (schema, value)
+    assert sure > 1_000
+
+
+def test_an_input_that_plainly_fits_needs_no_json_schema_library() -> None:
+    code = (
+        "import sys; from flowctl.document.inputs import InputGate\n"
+        "schema = {'type': 'object', 'required': ['a'], 'properties': {'a': {'enum': [1, 2]}}}\n"
+        "assert InputGate(schema)({'a': 1}) == {'a': 1}\n"
+        "assert 'jsonschema' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

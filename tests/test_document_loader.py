@@ -222,3 +222,7 @@ def test_without_libyaml_a_document_is_read_the_same(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("yaml.__with_libyaml__", False)
     again, _ = read_tree(text, "f")
     assert again == tree
+
+
+def test_a_document_full_of_expressions_is_refused_unparsed() -> None:
+    assert problem("a: '" + "${{ 1 }}" * 20_001 + "'")[0] == "TooLarge 1:1"

@@ -1,5 +1,6 @@
 """What expressions in documents may refer to."""
 
+# ruff: noqa: E501 - a document in a string is read by the line
 from __future__ import annotations
 
 import pytest

@@ -1,5 +1,6 @@
 """The shape of documents: what the published schema says, and what people hear when theirs does not fit."""
 
+# ruff: noqa: E501 - a document in a string is read by the line
 from __future__ import annotations
 
 from typing import Any
@@ -294,3 +295,28 @@ def test_a_document_that_is_no_mapping_says_how_one_begins(text: str) -> None:
         load(text, "t.yaml")
     (found,) = caught.value.diagnostics
     assert (found.code, found.hint) == ("WrongType", "it begins with 'dsl: 1' and 'name: …'")
+
+
+def test_after_a_hundred_mistakes_nobody_looks_for_more() -> None:
+    found = refused("steps:\n" + "  - {run: x}\n" * 5_000)
+    assert len(found) == 100
+
+
+def test_a_long_line_is_shown_around_its_mistake() -> None:
+    (found,) = refused(
+        "steps: [" + "{sleep: 1s}, " * 50 + "{slep: 1s}, " + "{sleep: 1s}, " * 50 + "{sleep: 1s}]\n"
+    )
+    _, line, caret = found.render().splitlines()
+    assert len(line) < 200
+    assert line[caret.index("^") :].startswith("slep: 1s}")
+
+
+def test_control_characters_in_a_document_do_not_reach_the_terminal() -> None:
+    (found,) = refused('steps:\n  - {"a\\e[31m": 1, sleep: 1s}\n')
+    assert "\x1b" not in found.render()
+
+
+def test_a_caret_stands_under_wide_characters() -> None:
+    (found,) = refused("description: 日本 # 日本\nsteps: [{sleep: 1s, description: 日本, slep: 1}]\n")
+    _, line, caret = found.render().splitlines()
+    assert caret.index("^") == line.index("slep") + 2  # two characters that take two columns each

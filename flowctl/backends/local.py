@@ -52,6 +52,9 @@ class LocalBackend:
         """See ``Backend``."""
         import asyncio
 
+        from flowctl.engine import calm_collector
+
+        calm_collector()
         asyncio.run(self._engine.drive(run_id, wait=wait, observe=_tell(observe) if observe else None))
         return self.status(run_id)
 

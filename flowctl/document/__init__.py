@@ -8,7 +8,8 @@ The way of a document, one module each::
     references   its expressions            every name is there, and comes before
     build        data → model               what the interpreter walks
     inputs       the schemas it brings      defaults, and what input, payloads and output must be
-    json_schema                             applies them, and anything it is given comes to an end
+    quick                                   finds the values that surely fit, at no cost
+    json_schema                             applies the schemas, and comes to an end on anything it is given
 
 ``structure`` holds the tables of verbs that all of them walk by; ``diagnostics`` what a mistake looks like.
 Everything imports YAML and JSON Schema only when it comes to that: a stored document needs neither.
@@ -52,9 +53,9 @@ def load(
 ) -> Loaded:
     """Read and check a document. ``name`` is what messages call its file.
 
-    ``activities`` are the registered names, None if they are not known; ``functions`` all that expressions may
-    call (``expressions.extended`` adds those of plugins). Raises ``InvalidDocument`` with every mistake, in the
-    order of the document.
+    ``activities`` are the registered names, None if they are not known; ``functions`` all that expressions
+    may call (``expressions.extended`` adds those of plugins). Raises ``InvalidDocument`` with every mistake,
+    in the order of the document.
     """
     from flowctl.document.checks import check_meaning
     from flowctl.document.diagnostics import Enough, Report
@@ -75,7 +76,7 @@ def load(
 
 
 def read(path: Path) -> str:
-    """The text of a document's file. ``UsageError`` if it cannot be read, ``InvalidDocument`` if it is none."""
+    """The text of a file. ``UsageError`` if it cannot be read, ``InvalidDocument`` if it is no text."""
     from flowctl.document.files import read_file
     from flowctl.document.loader import text_of
 

@@ -45,7 +45,7 @@ Items = Mapping[str, Any]
 
 
 def build(body: Items, digest: str, functions: Mapping[str, Function] = FUNCTIONS) -> Workflow:
-    """The workflow of a document that passed ``load`` once, with the same ``functions``, and has that digest."""
+    """The workflow of a document that passed ``load`` with these ``functions``, and has that digest."""
     return assemble(body, digest, Texts(functions))
 
 

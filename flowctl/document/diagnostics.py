@@ -94,7 +94,7 @@ class Enough(Exception):
 
 
 class Report:
-    """The diagnostics of one document, collected. Methods that add one raise ``Enough`` when it was the last."""
+    """The diagnostics of one document, collected. What adds one raises ``Enough`` when it was the last."""
 
     def __init__(self, tree: Tree, found: Iterable[Diagnostic] = ()) -> None:
         self._tree = tree

@@ -1,7 +1,7 @@
 """What comes into a run and goes out of it, held against the schemas of its document.
 
 Gates are made for every document that is built, and most are never used: what applies schemas is imported
-when the first value comes, and only if there is a schema.
+when the first value comes that does not plainly fit.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flowctl import values
+from flowctl.document.quick import surely_fits
 from flowctl.errors import InvalidInput
 
 _SHARING = frozenset({"allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependentSchemas", "$ref"})
@@ -46,7 +47,9 @@ class Gate:
         self._name = name
 
     def __call__(self, value: Any) -> str | None:
-        return None if self._schema is None else self._check(value, self._name)
+        if self._schema is None or surely_fits(self._schema, value):
+            return None
+        return self._check(value, self._name)
 
     @functools.cached_property
     def _check(self) -> Callable[[Any, str], str | None]:

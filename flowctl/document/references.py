@@ -222,7 +222,7 @@ class _References:
             self.reference(reference, pointer, value, scope)
 
     def template(self, value: Any, pointer: Pointer, scope: _Scope) -> References:
-        """All texts in a value; the references in them. Texts are looked at one by one if something is wrong."""
+        """All texts in a value; the references in them. If something is wrong, one text after the other."""
         try:
             found = self.texts.template(value).references
             right = all(self.problem(reference, scope) is None for reference in found)

@@ -352,14 +352,14 @@ class Compiler:
                 return None
 
         if name == "has":
-            return lambda frame: present(frame) is not None
+            return self._place(node).guard(lambda frame: present(frame) is not None)
         (fallback,) = otherwise
 
         def default(frame: Frame) -> Any:
             found = present(frame)
             return fallback(frame) if found is None else found
 
-        return default
+        return self._place(node).guard(default)
 
     def _method_hint(self, func: ast.Attribute) -> str:
         name = self.source[self._end(func) - len(func.attr) : self._end(func)]

@@ -172,7 +172,10 @@ def _last(sequence: Any) -> Any:
 def _unique(frame: Frame, sequence: Any) -> Any:
     need(sequence, list, "unique")
     frame.spend_walk(sequence, times=2)
-    return list({_frozen(item): item for item in reversed(sequence)}.values())[::-1]
+    first: dict[Any, Any] = {}
+    for item in sequence:
+        first.setdefault(_frozen(item), item)
+    return list(first.values())
 
 
 def _frozen(value: Any) -> Any:

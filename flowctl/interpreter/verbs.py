@@ -7,8 +7,7 @@ scope's ``steps`` and the saga, so a verb need not know what becomes of its resu
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -114,18 +113,26 @@ async def _run(step: Step, branch: Branch, path: Path) -> Any:
 # --- what all verbs share
 
 
-@contextlib.contextmanager
-def failures(path: Path, rt: Runtime | None = None) -> Iterator[None]:
+class failures:  # noqa: N801  (read as a statement; a generator would cost a microsecond in every step)
     """Mistakes found while evaluating become failures of the step at ``path``; with ``rt`` they are
     recorded there.
     """
-    try:
-        yield
-    except FlowctlError as error:
-        failure = failure_of(error).at(path) if path else failure_of(error)
-        if rt is not None:
-            rt.decide(path, "failed", lambda: {"error": failure.to_json()})
-        raise StepFailed(failure) from error
+
+    __slots__ = ("_path", "_rt")
+
+    def __init__(self, path: Path, rt: Runtime | None = None) -> None:
+        self._path = path
+        self._rt = rt
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FlowctlError):
+            failure = failure_of(error).at(self._path) if self._path else failure_of(error)
+            if self._rt is not None:
+                self._rt.decide(self._path, "failed", lambda: {"error": failure.to_json()})
+            raise StepFailed(failure) from error
 
 
 def _about(step: Step) -> dict[str, Any]:

@@ -104,12 +104,12 @@ class Calls:
         """Return once the call can be made here: at once, or never, for then somebody must install what
         is missing.
         """
-        names = {part.name for parts in call.secrets.values() for part in parts if not isinstance(part, str)}
         try:
             self._deadlines.must_wait()
             try:
                 self._core.host.declared(call.name)
-                self._core.host.check_secrets(sorted(names), path)
+                if call.secrets:
+                    self._core.host.check_secrets(_secret_names(call), path)
             except Blocked as blocked:
                 self._core.parked[path] = Blocked(blocked.code, blocked.reason, path)
                 try:
@@ -282,6 +282,10 @@ class Calls:
             reason = f"step {path} was recorded as cancelled, and nothing cancels it now"
             raise Blocked("NonDeterministic", reason, path)
         return scope
+
+
+def _secret_names(call: Call) -> list[str]:
+    return sorted({part.name for parts in call.secrets.values() for part in parts if isinstance(part, SecretRef)})
 
 
 def _secrecy(call: Call) -> dict[str, Any]:

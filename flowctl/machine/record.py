@@ -61,7 +61,7 @@ class Record:
 
     def _add(self, path: str, kind: str, data: dict[str, Any], attempt: int, *, opens: bool) -> Answer:
         at = self._now()
-        fact = Fact(path, kind, at, attempt, 0, data)
+        fact = Fact(str(path), kind, at, attempt, 0, data)  # SQLite and JSON are slow with subclasses of str
         if opens:
             self._pending.append(Entry(fact, []))
         else:

@@ -1,0 +1,1 @@
+"""A search for inputs that do more than they should: see ``fuzz_documents``."""
