@@ -30,6 +30,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from flowctl.activities import Activity, declared
 from flowctl.activities.modules import import_file
 from flowctl.default_plugins import MODULES
@@ -49,8 +51,7 @@ SECRET_LIMIT = 1 << 16
 _log = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """A plugin, or a part of it, that cannot be used. ``origin`` is its file, with the line if there is one,
     or its entry point."""
 
@@ -62,8 +63,7 @@ class Problem:
         return f"plugin {self.plugin} ({self.origin}): {self.error}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PluginInfo:
+class PluginInfo(msgspec.Struct, frozen=True):
     """A plugin that was loaded, and what it registered. ``version`` is its distribution's, None for a
     file."""
 
@@ -74,8 +74,7 @@ class PluginInfo:
     functions: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Source:
+class _Source(msgspec.Struct, frozen=True):
     """A plugin to be. ``key`` is unique, ``name`` what people call it."""
 
     key: str
@@ -289,9 +288,35 @@ def _object(thing: Any) -> _Source:
 
 
 def _entry_points() -> list[EntryPoint]:
+    if not any(map(_may_announce, sys.path)):
+        return []
     from importlib.metadata import entry_points
 
     return sorted(set(entry_points(group=GROUP)), key=lambda point: (point.name, point.value))
+
+
+def _may_announce(folder: str) -> bool:
+    """Whether a distribution in a folder of ``sys.path`` may have entry points for us.
+
+    Looked up by hand, because most installations have none, and ``importlib.metadata``, which brings the email
+    parser and zipfile along, takes longer to import than all plugins together to load.
+    """
+    try:
+        with os.scandir(folder or ".") as entries:
+            distributions = [entry.path for entry in entries if entry.name.lower().endswith("-info")]
+    except NotADirectoryError:
+        return True  # an archive: only importlib.metadata can tell
+    except OSError:
+        return False
+    return any(map(_has_section, distributions))
+
+
+def _has_section(distribution: str) -> bool:
+    try:
+        with open(os.path.join(distribution, "entry_points.txt"), "rb") as file:
+            return b"[%s]" % GROUP.encode() in file.read()
+    except OSError:
+        return False
 
 
 def _version(point: EntryPoint) -> str | None:

@@ -21,7 +21,6 @@ growing.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -38,8 +37,7 @@ Thunk = Callable[[], Awaitable[Any]]
 Mode = Literal["all", "settled"]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RunInfo:
+class RunInfo(msgspec.Struct, frozen=True):
     """What does not change about a run while it is executed."""
 
     id: str
@@ -113,16 +111,14 @@ class CallCancelled(Cancelled):
         self.uncertain = uncertain
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """How one branch ended: its value, or its failure."""
 
     value: Any = None
     failure: Failure | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """How a run ended. ``saga`` lists paths: ``undone failed in_doubt not_undone skipped``."""
 
     status: RunStatus

@@ -46,12 +46,12 @@ class Scope:
         return self.roots
 
 
-def evaluate(text: str, **roots: Any) -> Any:
+def evaluate(text: str, /, **roots: Any) -> Any:
     """The value of an expression among ``ROOTS``, or among the given roots alone."""
     return parse(text).evaluate(Scope(roots or None))
 
 
-def refused(text: str, **roots: Any) -> ExpressionError:
+def refused(text: str, /, **roots: Any) -> ExpressionError:
     """The error of an expression that does not parse, or not evaluate; its place is always in its source."""
     with pytest.raises(ExpressionError) as caught:
         evaluate(text, **roots)

@@ -249,12 +249,12 @@ def _schema(chance: random.Random, depth: int = 0) -> Any:
 def test_what_surely_fits_does_fit() -> None:
     chance = random.Random(2)
     sure = 0
-    for _ in range(6_000):
+    for _ in range(2_000):
         schema, value = _schema(chance), _value(chance)
         if surely_fits(schema, value):
             sure += 1
             assert checker(schema)(value, "x") is None, (schema, value)
-    assert sure > 1_000
+    assert sure > 300
 
 
 def test_an_input_that_plainly_fits_needs_no_json_schema_library() -> None:

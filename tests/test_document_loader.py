@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from flowctl.document import scalar
-from flowctl.document.loader import MAX_BYTES, MAX_DEPTH, MAX_NODES, _parser, load_yaml, read_tree, text_of
+from flowctl.document.loader import MAX_DEPTH, MAX_NODES, _parser, load_yaml, read_tree
+from flowctl.document.source import MAX_BYTES, text_of
 from flowctl.errors import InvalidDocument, InvalidInput
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from flowctl import values
 from flowctl.errors import ExpressionError
 from flowctl.expressions import FUNCTIONS, SecretRef, condition, extended, parse
-from tests.expression_helpers import ROOTS, Scope, evaluate, refused
+from tests.expression_helpers import Scope, evaluate, refused
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,7 @@ def test_an_expression_means_what_it_means_in_python_over_json(text: str, value:
         ("input.order-id", "no key 'order'", 'input["order-id"]', 0),
         ("input.email.upper()", "no methods", "write upper(input.email)", 0),
         ("(1, 2)", "no tuples", "[a, b]", 0),
+        ("x for x in input.items", "no generators", "[x for x in …]", 0),
         ("{1, 2}", "no sets", "[a, b]", 0),
         ("{**input}", "'**'", "merge", 3),
         ("[*input.items]", "'*'", "a + b", 1),
@@ -367,7 +370,7 @@ def test_a_plugin_adds_pure_functions() -> None:
 
 @pytest.mark.parametrize("name", ["len", "has", "no-name", "größe"])
 def test_a_plugin_cannot_take_a_name_of_the_language(name: str) -> None:
-    with pytest.raises(ValueError, match="name|already"):
+    with pytest.raises(ValueError, match=r"name|already"):
         extended({name: len})
 
 
@@ -380,7 +383,7 @@ def test_whatever_a_plugins_function_does_is_an_expression_error(result: Any) ->
             raise result
         return result
 
-    with pytest.raises(ExpressionError, match="broken (failed|returned)"):
+    with pytest.raises(ExpressionError, match=r"broken (failed|returned)"):
         parse("broken()", extended({"broken": broken})).evaluate(Scope())
 
 
@@ -391,6 +394,7 @@ BIG: dict[str, Any] = {
     "a": "a" * 400_000 + "x",
     "b": "a" * 400_000 + "y",
     "keys": {str(i): i for i in range(30_000)},
+    "deep": values.decode('{"a":' * 90 + "1" + "}" * 90),
 }
 
 
@@ -424,13 +428,18 @@ BIG: dict[str, Any] = {
         "[matches(big.a, '(a|aa)+$') for x in range(1000)]",
         "[matches('a', str(x) + '(a{1,50}){1,15}') for x in range(1000)]",
         "[has(big.keys.nope) for x in range(30000)]",
+        "[uuid(str(x)) for x in range(20000)]",
+        "[format_time(x, '%Y' * 1000) for x in range(20000)]",
+        "[timestamp('2026-01-01T00:00:00Z') for x in range(20000)]",
+        "[get(big, 'a.' * 400 + 'a') for x in range(20000)]",
+        "[big.deep" + ".a" * 90 + " for x in range(20000)]",
         "[strip(big.a, 'a' * 10000) for x in range(1000)]",
         "str(big.pairs)",
         "max([big.pairs, big.twin])",
     ],
 )
 def test_a_hostile_expression_ends_with_the_same_verdict_every_time(text: str) -> None:
-    first, second = refused(text, big=BIG), refused(text, big=BIG)
+    first, second = (refused(text, big=BIG, run={"id": "r"}) for _ in range(2))
     assert any(words in first.message for words in ("too many steps", "over the limit", "beyond 64 bits"))
     assert (first.message, first.offset) == (second.message, second.offset)
 
@@ -453,7 +462,7 @@ def test_ordinary_work_on_ordinary_data_fits_the_budget() -> None:
     found = evaluate(
         "sum([o.amount * 2 for o in orders if o.amount > 10 and 'new' in o.tags])", orders=orders
     )
-    assert found == sum(o["amount"] * 2 for o in orders if o["amount"] > 10)  # type: ignore[operator]
+    assert found == sum(i % 90 * 2 for i in range(5_000) if i % 90 > 10)
 
 
 @pytest.mark.parametrize(
@@ -513,9 +522,74 @@ def test_hostile_text_is_refused(text: str) -> None:
 
 
 WORDS = st.sampled_from(
-    "input input.items .if . [ ] ( ) { } , : 'a' \"b\" 0 1 2.5 1e9 + - * / // % ** == != < <= > >= = in not and or if "
-    "else for x true false null len( sorted( default( has( range( json( secrets .A -1 [0] ['a'] 'é' r'x' # $ && \\ "
-    "\n \t lambda is ... := ! \x00 ü 9223372036854775807 word now matches( get( uuid(".split(" ")
+    [
+        *["input", "input.items", ".if", ".", "[", "]", "(", ")", "{", "}", ",", ":", "'a'", '"b"', "0", "1"],
+        *[
+            "2.5",
+            "1e9",
+            "+",
+            "-",
+            "*",
+            "/",
+            "//",
+            "%",
+            "**",
+            "==",
+            "!=",
+            "<",
+            "<=",
+            ">",
+            ">=",
+            "=",
+            "in",
+            "not",
+        ],
+        *[
+            "and",
+            "or",
+            "if",
+            "else",
+            "for",
+            "x",
+            "true",
+            "false",
+            "null",
+            "len(",
+            "sorted(",
+            "default(",
+            "has(",
+        ],
+        *[
+            "range(",
+            "json(",
+            "secrets",
+            ".A",
+            "-1",
+            "[0]",
+            "['a']",
+            "'é'",
+            "r'x'",
+            "#",
+            "$",
+            "&&",
+            "\\",
+            "\n",
+        ],
+        *[
+            "\t",
+            "lambda",
+            "is",
+            "...",
+            ":=",
+            "!",
+            "\x00",
+            "ü",
+            "9223372036854775807",
+            "word",
+            "now",
+            "matches(",
+        ],
+    ]
 )
 
 
@@ -530,17 +604,12 @@ WORDS = st.sampled_from(
 @example("{'a':1}['a']")
 def test_any_text_gives_a_value_or_an_expression_error(text: str) -> None:
     try:
-        expression = parse(text)
-        value = expression.evaluate(Scope())
-    except ExpressionError as error:
-        assert error.source is not None
-        assert error.offset is not None
-        assert 0 <= error.offset <= len(error.source)
-        assert error.message.encode()
+        value = parse(text).evaluate(Scope())
+    except ExpressionError:
+        refused(text)
         return
     if value != SecretRef("A"):
         values.check(value, "the value")
-    assert values.equal(ROOTS, ROOTS)
 
 
 JSON = st.recursive(
@@ -574,20 +643,33 @@ def test_operators_agree_with_the_gate_for_data(one: Any, other: Any) -> None:
 
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": operator.pow,
+    "<": operator.lt,
+    ">=": operator.ge,
+}
+REFUSALS = (
+    "division by zero",
+    "the result is beyond 64 bits",
+    "the result is not a finite number",
+    "a root of a negative number is not a number",
+)
 
 
 @settings(deadline=None)
-@given(NUMBERS, NUMBERS, st.sampled_from(["+", "-", "*", "/", "//", "%", "**", "<", ">="]))
+@given(NUMBERS, NUMBERS, st.sampled_from(sorted(OPERATORS)))
 def test_arithmetic_is_pythons_or_an_error(one: float, other: float, sign: str) -> None:
+    text = f"a {sign} b"
     try:
-        found = evaluate(f"a {sign} b", a=one, b=other)
-    except ExpressionError as error:
-        assert error.message in {
-            "division by zero",
-            "the result is beyond 64 bits",
-            "the result is not a finite number",
-            "a root of a negative number is not a number",
-        }
+        found = evaluate(text, a=one, b=other)
+    except ExpressionError:
+        assert refused(text, a=one, b=other).message in REFUSALS
         return
-    assert repr(found) == repr(eval(f"a {sign} b", {"a": one, "b": other}))
+    assert repr(found) == repr(OPERATORS[sign](one, other))
     values.check(found, "the result")

@@ -93,7 +93,9 @@ def test_text_of_any_language_stays_as_it_is(harmless: str) -> None:
         (59_999, "59 s"),
         (185_000, "3 m 5 s"),
         (720_000, "12 m"),
+        (185_700, "3 m 6 s"),
         (47 * 3_600_000 + 1, "47 h"),
+        (48 * 3_600_000 - 70, "2 d"),
         (48 * 3_600_000, "2 d"),
         (76 * 3_600_000, "3 d 4 h"),
         (-5, "0 ms"),
@@ -379,6 +381,37 @@ def test_in_a_pipe_progress_is_a_line_for_each_thing_worth_knowing() -> None:
         "↺  charge.undo  undone  (0 ms)",
     ]
     assert "flowctl signal order-1 go --db x.db" in stream.getvalue()
+
+
+SIGNAL = {"signal": "go", "payload": {"n": 1}, "received_at": AT, "principal": "ann"}
+
+
+def test_a_signal_is_told_by_its_name_sender_and_payload() -> None:
+    told = text(render.history([fact("approval", "completed", output=SIGNAL, message=1)]))
+    assert told.endswith('received go from ann  {"n": 1}')
+    bare = SIGNAL | {"payload": None, "principal": None}
+    assert text(render.history([fact("approval", "completed", output=bare, message=1)])).endswith(
+        "received go"
+    )
+    shown = text(render.status(doc(step("approval", kind="wait_for_signal", name="go", output=SIGNAL))))
+    assert 'go from ann  {"n": 1}' in shown
+    assert "received_at" not in shown
+
+
+def test_what_only_looks_like_a_signal_is_shown_as_it_is() -> None:
+    assert "received_at" in text(render.history([fact("a", "completed", 1, output=SIGNAL)]))
+    assert '{"by": "ann"}' in text(
+        render.status(doc(step("approval", kind="wait_for_signal", name="go", output={"by": "ann"})))
+    )
+
+
+def test_a_step_that_began_before_anybody_looked_has_no_duration() -> None:
+    stream = io.StringIO()
+    with render.Output(stream).progress() as progress:
+        progress.observe(fact("approval", "completed", output=SIGNAL, message=1))
+        progress.observe(fact("ship", "started", 1, verb="activity", name="x"))
+        progress.observe(fact("ship", "completed", 1, output=None))
+    assert [each.endswith("ms)") for each in stream.getvalue().splitlines()] == [False, True]
 
 
 def test_in_a_pipe_a_failure_is_told_where_it_happened_and_not_at_each_block_around() -> None:

@@ -117,9 +117,7 @@ class Child:
     def ask(self, call: Call) -> Answer | Raised | Died:
         """Have it carry out an attempt, and wait for what comes of it."""
         self.attempts += 1
-        attempt = {
-            field.name: getattr(call.attempt, field.name) for field in dataclasses.fields(call.attempt)
-        }
+        attempt = {name: getattr(call.attempt, name) for name in Attempt.__struct_fields__}
         attempt |= {"args": call.arguments, "secrets": {}}
         level = logging.getLogger().getEffectiveLevel()
         try:

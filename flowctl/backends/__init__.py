@@ -7,13 +7,13 @@ to know nothing else.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from flowctl.model import NO_POLICY, Policy, Workflow
+import msgspec
 
 if TYPE_CHECKING:
+    from flowctl.model import Policy, Workflow
     from flowctl.plugins import Plugins
 
 Observer = Callable[[Mapping[str, Any]], None]
@@ -22,8 +22,7 @@ id.
 """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StartRequest:
+class StartRequest(msgspec.Struct, frozen=True):
     """A run to start: the document, its input as the caller gave it (defaults not filled in), and who asks.
 
     ``source`` is the document's text as its author wrote it. ``id`` is the workflow id, None for a new one.
@@ -113,10 +112,10 @@ class Backend(Protocol):
 
 
 def open_backend(
-    url: str, *, plugins: Plugins | None = None, settings: Policy = NO_POLICY, read_only: bool = False
+    url: str, *, plugins: Plugins | None = None, settings: Policy | None = None, read_only: bool = False
 ) -> Backend:
-    """The backend that ``--db`` names: a path, ``sqlite:///path`` or ``memory:``. ``plugins`` is needed
-    where runs are executed.
+    """The backend that ``--db`` names: a path, ``sqlite:///path`` or ``memory:``. ``plugins`` and
+    ``settings``, the defaults of this installation, are needed where runs are executed.
     """
     from flowctl.backends.local import LocalBackend
     from flowctl.journal.opening import connect

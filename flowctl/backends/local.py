@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowctl.backends import Documents, Observer, StartRequest
 from flowctl.errors import AmbiguousRun, NotFound, RunNotFound
 from flowctl.journal import Definition, Journal, Run
-from flowctl.model import NO_POLICY, Policy, Workflow
-from flowctl.plugins import Plugins
 from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
+
+if TYPE_CHECKING:
+    from flowctl.model import Policy, Workflow
+    from flowctl.plugins import Plugins
 
 LAST = "@last"
 
@@ -18,7 +20,7 @@ LAST = "@last"
 class LocalBackend:
     """See ``Backend``. ``plugins`` is None where nothing is executed (reading, signalling)."""
 
-    def __init__(self, journal: Journal, plugins: Plugins | None, settings: Policy = NO_POLICY) -> None:
+    def __init__(self, journal: Journal, plugins: Plugins | None, settings: Policy | None = None) -> None:
         self._journal = journal
         self._plugins = plugins
         self._settings = settings
@@ -29,13 +31,14 @@ class LocalBackend:
         """The engine, made when first needed: reading needs none, and it brings asyncio."""
         if self._made is None:
             from flowctl.engine import Engine
+            from flowctl.model import NO_POLICY
 
             plugins = self._plugins
             self._made = Engine(
                 self._journal,
                 plugins.activities if plugins is not None else {},
                 secret=plugins.resolve_secret if plugins is not None else lambda name: None,
-                settings=self._settings,
+                settings=self._settings or NO_POLICY,
             )
         return self._made
 

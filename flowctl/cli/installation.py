@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
+import msgspec
 
 from flowctl.cli import output
 from flowctl.cli.options import Command, Invocation
@@ -47,8 +48,8 @@ def _unknown(name: str, known: Mapping[str, Any]) -> UnknownActivity:
 def plugins(invocation: Invocation) -> None:
     """Show loaded plugins, and those that could not be."""
     loaded = invocation.load_plugins()
-    found = [dataclasses.asdict(info) for info in loaded.described]
-    problems = [dataclasses.asdict(problem) for problem in loaded.problems]
+    found = [msgspec.structs.asdict(info) for info in loaded.described]
+    problems = [msgspec.structs.asdict(problem) for problem in loaded.problems]
     if invocation.json:
         output.write_json({"plugins": found, "problems": problems})
         return

@@ -100,10 +100,9 @@ class Invocation:
     def backend(self, *, executes: bool = False) -> Iterator[Backend]:
         """The backend; with plugins if runs are executed. A database that is not there is made."""
         from flowctl.backends import open_backend
-        from flowctl.model import NO_POLICY
 
-        plugins, defaults = self.plugins if executes else None, self.settings.defaults or NO_POLICY
-        opened = open_backend(self.settings.database, plugins=plugins, settings=defaults)
+        settings, plugins = self.settings, self.plugins if executes else None
+        opened = open_backend(settings.database, plugins=plugins, settings=settings.defaults)
         with contextlib.closing(opened) as backend:
             yield backend
 

@@ -2,7 +2,8 @@
 
 The way of a document, one module each::
 
-    loader       bytes → data with places   YAML on the event stream; ``syntax`` explains what is not YAML
+    source       bytes → text               all that one needs that is known already
+    loader       text → data with places    YAML on the event stream; ``syntax`` explains what is not YAML
     schema       its shape                  the JSON Schema, verb by verb; ``sentences`` says what it finds
     checks       its meaning                ids, signals, durations, contradictions
     references   its expressions            every name is there, and comes before
@@ -59,9 +60,10 @@ def load(
     """
     from flowctl.document.checks import check_meaning
     from flowctl.document.diagnostics import Enough, Report
-    from flowctl.document.loader import read_tree, text_of
+    from flowctl.document.loader import read_tree
     from flowctl.document.references import check_references
     from flowctl.document.schema import check_shape
+    from flowctl.document.source import text_of
 
     text = text_of(source, name)
     tree, refused = read_tree(text, name)
@@ -78,7 +80,7 @@ def load(
 def read(path: Path) -> str:
     """The text of a file. ``UsageError`` if it cannot be read, ``InvalidDocument`` if it is no text."""
     from flowctl.document.files import read_file
-    from flowctl.document.loader import text_of
+    from flowctl.document.source import text_of
 
     return text_of(read_file(path), str(path))
 

@@ -10,7 +10,7 @@ import os
 import stat
 from pathlib import Path
 
-from flowctl.document.loader import MAX_BYTES
+from flowctl.document.source import MAX_BYTES
 from flowctl.errors import UsageError
 
 _KINDS = (

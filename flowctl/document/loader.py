@@ -21,14 +21,12 @@ from typing import TYPE_CHECKING, Any
 from flowctl.document.diagnostics import MAX_SHOWN, Diagnostic, diagnostic, invalid, shown
 from flowctl.document.places import START, Place, Pointer, Tree
 from flowctl.document.scalars import NUMBER_STARTS, WORDS, core
+from flowctl.document.source import LINE_BREAK, text_of
 from flowctl.document.syntax import explain
 from flowctl.values import NotJson
 
 if TYPE_CHECKING:
     from yaml.events import Event
-
-MAX_BYTES = 1 << 20
-"""Bytes of a document. A longer one is data, and data is an input."""
 
 MAX_DEPTH = 64
 """How deep lists and mappings nest in a document."""
@@ -38,17 +36,6 @@ MAX_NODES = 100_000
 
 MAX_EXPRESSIONS = 20_000
 """Expressions in a document: each takes kilobytes and a tenth of a millisecond to parse."""
-
-_LINE_BREAK = re.compile(r"\r\n?|\n")
-_FOREIGN = re.compile(
-    "[^\t\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
-"""What may not stand in a document as it is. U+0085, U+2028 and U+2029 are line breaks to PyYAML and text to
-YAML 1.2 and JSON: written as escapes they mean the same everywhere.
-"""
-
-_BYTE_ORDER = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
-_UTF8_MARK = "\ufeff"
 
 _REFUSED = "\0"
 """Begins the names of refused keys in pointers: no document contains it. Such keys are not part of the data.
@@ -69,27 +56,6 @@ def load_yaml(source: bytes | str, file: str) -> Any:
     return tree.data
 
 
-def text_of(source: bytes | str, file: str) -> str:
-    """The text of a document: UTF-8, within the limit, and only characters that YAML allows.
-    ``InvalidDocument``.
-    """
-    try:
-        data = source if isinstance(source, bytes) else source.encode()
-        text = source if isinstance(source, str) else source.decode()
-    except UnicodeDecodeError as error:
-        raise invalid(file, [_undecodable(error.object, file, error)]) from None
-    except UnicodeEncodeError:
-        raise invalid(file, [_flat(file, "BadEncoding", "the text has a lone surrogate")]) from None
-    if len(data) > MAX_BYTES:
-        raise invalid(
-            file, [_flat(file, "TooLarge", f"the document is over the limit of {MAX_BYTES:,} bytes")]
-        )
-    text = text.removeprefix(_UTF8_MARK)
-    if found := _FOREIGN.search(text):
-        raise invalid(file, [_foreign(text, file, found.start())])
-    return text
-
-
 def read_tree(text: str, file: str) -> tuple[Tree, list[Diagnostic]]:
     """The data of a text with its places, and what was refused in it.
 
@@ -97,7 +63,7 @@ def read_tree(text: str, file: str) -> tuple[Tree, list[Diagnostic]]:
     """
     if text.count("${{") > MAX_EXPRESSIONS:
         message = f"the document has more than {MAX_EXPRESSIONS:,} expressions"
-        raise invalid(file, [_flat(file, "TooLarge", message)])
+        raise invalid(file, [diagnostic(file, (), "error", "TooLarge", message, START)])
     reader = _Reader(text, file)
     try:
         data = reader.document()
@@ -111,40 +77,6 @@ class _Stop(Exception):
     """The reading cannot go on; what is wrong is in the reader's mistakes."""
 
 
-def _flat(file: str, code: str, message: str, hint: str | None = None, place: Place = START) -> Diagnostic:
-    return diagnostic(file, (), "error", code, message, place, hint)
-
-
-def _undecodable(data: bytes, file: str, error: UnicodeDecodeError) -> Diagnostic:
-    for mark, name in _BYTE_ORDER:
-        if data.startswith(mark):
-            return _flat(file, "BadEncoding", f"the file is {name}", "save it as UTF-8")
-    line = data.count(b"\n", 0, error.start) + 1
-    start = data.rfind(b"\n", 0, error.start) + 1
-    column = len(data[start : error.start].decode(errors="replace")) + 1
-    message = f"byte 0x{data[error.start]:02x} is not UTF-8"
-    return _flat(file, "BadEncoding", message, "save the file as UTF-8", (line, column))
-
-
-def _foreign(text: str, file: str, index: int) -> Diagnostic:
-    before = _LINE_BREAK.split(text[:index])
-    place = (len(before), len(before[-1]) + 1)
-    code = ord(text[index])
-    if code == 0 and index <= 3:
-        return _flat(file, "BadEncoding", "the file is UTF-16 or binary", "save it as UTF-8", place)
-    hint = f'in double quotes, write it as "\\u{code:04x}"'
-    lines = _LINE_BREAK.split(text)
-    return diagnostic(
-        file,
-        lines,
-        "error",
-        "BadEncoding",
-        f"the character U+{code:04X} cannot stand in a document",
-        place,
-        hint,
-    )
-
-
 class _Reader:
     """One pass over the events of one document."""
 
@@ -153,7 +85,7 @@ class _Reader:
 
         self._yaml = yaml
         self.file = file
-        self.lines = _LINE_BREAK.split(text)
+        self.lines = LINE_BREAK.split(text)
         self.values: dict[Pointer, Place] = {}
         self.keys: dict[Pointer, Place] = {}
         self.broken: set[Pointer] = set()

@@ -24,6 +24,9 @@ from flowctl.expressions.places import Place
 from flowctl.expressions.tokens import Scan
 from flowctl.values import kind_of
 
+KEYS = 4
+"""Keys of a path that cost as much as one node."""
+
 MAX_NESTING = 60
 """How deep an expression's tree may be; evaluation needs about as many levels of Python's stack."""
 
@@ -81,6 +84,7 @@ class Compiler:
     def _path(self, node: ast.expr) -> Code:
         base, steps = self._path_of(node)
         place = self._place(base)
+        self._nodes += len(steps) // KEYS
         if not isinstance(base, ast.Name):
             return lookup.from_value(self.compile(base), place, steps)
         if base.id in self._locals:
@@ -92,7 +96,7 @@ class Compiler:
             )
         words = itertools.takewhile(lambda key: type(key) is str, (key for key, _ in steps))
         self.references.add((base.id, *map(str, words)))
-        return lookup.from_root(base.id, place, steps, {*self.functions, *SPECIAL_FORMS})
+        return lookup.from_root(base.id, place, steps, self.functions)
 
     def _path_of(self, node: ast.expr) -> tuple[ast.expr, lookup.Steps]:
         """The expression that a path starts from, and its constant keys."""
@@ -286,6 +290,7 @@ class Compiler:
             self._refuse(target, f"{SECRETS!r} cannot be the name of a variable")
         slot = self._locals[target.id] = self.slots
         self.slots += 1
+        self._nodes += 1
         return loops.bind_name(slot)
 
     # calls
@@ -319,21 +324,24 @@ class Compiler:
         misfit = function.misfit(len(node.args), set(named))
         if misfit:
             self._refuse(node, misfit, f"it is {function.signature}")
-        codes = [self.compile(argument) for argument in node.args]
-        call, framed, instant = function.call, function.framed, function.instant
+        codes = [self._argument(argument) for argument in node.args]
+        call, framed, instant, price = function.call, function.framed, function.instant, function.price
         self.builds = self.builds or not instant
 
         def apply(frame: Frame) -> Any:
             arguments = [code(frame) for code in codes]
             options = {key: code(frame) for key, code in named.items()} if named else {}
-            if instant:
-                return call(*arguments, **options)
-            frame.spend(1 + sum(map(cost, arguments)))
+            frame.spend(price if instant else price + sum(map(cost, arguments)))
             result = call(frame, *arguments, **options) if framed else call(*arguments, **options)
-            frame.spend(cost(result))
+            if not instant:
+                frame.spend(cost(result))
             return result
 
         return self._place(node).guard(apply)
+
+    def _argument(self, node: ast.expr) -> Code:
+        """As in Python, ``sum(x.price for x in items)`` needs no brackets of its own."""
+        return self._list_comprehension(node) if isinstance(node, ast.GeneratorExp) else self.compile(node)
 
     def _special_form(self, node: ast.Call, name: str) -> Code:
         if node.keywords or len(node.args) != SPECIAL_FORMS[name]:
@@ -372,7 +380,7 @@ class Compiler:
         return Place(self.source, _start(node), self._end(node))
 
     def _end(self, node: ast.expr) -> int:
-        end = (node.end_col_offset or 0) - 1
+        end = min((node.end_col_offset or 0) - 1, len(self.source))
         return self.ends.get(end, end)
 
     def _refuse(self, node: ast.expr, message: str, hint: str | None = None) -> NoReturn:
@@ -380,7 +388,7 @@ class Compiler:
 
 
 def _start(node: ast.expr) -> int:
-    return node.col_offset - 1  # the parser saw the text in parentheses
+    return max(node.col_offset - 1, 0)  # the parser saw the text in parentheses
 
 
 def _nothing(frame: Frame) -> None:
@@ -402,7 +410,6 @@ _COMPILERS: dict[type[ast.expr], Callable[[Compiler, Any], Code]] = {
     ast.List: Compiler._list,
     ast.Dict: Compiler._dict,
     ast.ListComp: Compiler._list_comprehension,
-    ast.GeneratorExp: Compiler._list_comprehension,
     ast.DictComp: Compiler._dict_comprehension,
     ast.Call: Compiler._call,
 }
@@ -413,5 +420,5 @@ _REFUSED: dict[type[ast.expr], tuple[str, str | None]] = {
     ast.Set: ("there are no sets", "write a list, [a, b]"),
     ast.SetComp: ("there are no sets", "write a list, [x for x in …]"),
     ast.Starred: ("'*' does not spread a list here", "write a + b"),
-    ast.Slice: ("a slice takes one ':' list of bounds", None),
+    ast.GeneratorExp: ("there are no generators", "write a list, [x for x in …]"),
 }

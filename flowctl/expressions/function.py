@@ -20,11 +20,11 @@ from flowctl.values import MAX_BYTES, kind_of, weigh
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Function:
-    """One entry of the table of functions. ``parameters`` are names, the first ``required`` of which must be
-    given.
+    """One entry of the table of functions.
 
-    ``variadic`` takes any number of arguments after them; ``framed`` gets the frame first; ``instant`` costs
-    nothing, whatever the size of its arguments; ``reads`` is a reference that it resolves by itself.
+    ``parameters`` are names, of which the first ``required`` must be given; ``variadic`` takes any number of
+    arguments after them. ``framed`` gets the frame first. A call costs ``price`` and, unless ``instant``, the
+    size of its arguments and result. ``reads`` is a reference that the function resolves by itself.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Function:
     framed: bool = False
     instant: bool = False
     reads: tuple[str, ...] | None = None
+    price: int = 3
 
     @classmethod
     def of(
@@ -45,6 +46,7 @@ class Function:
         framed: bool = False,
         instant: bool = False,
         reads: tuple[str, ...] | None = None,
+        price: int = 3,
     ) -> Function:
         """The entry for a plain Python function, whose signature is the language's, after the frame."""
         assert isinstance(call, FunctionType)
@@ -52,7 +54,7 @@ class Function:
         parameters = code.co_varnames[skipped : code.co_argcount]
         required = len(parameters) - len(call.__defaults__ or ())
         variadic = bool(code.co_flags & 0x04)
-        return cls(name, call, parameters, required, variadic, framed, instant, reads)
+        return cls(name, call, parameters, required, variadic, framed, instant, reads, price)
 
     @property
     def signature(self) -> str:

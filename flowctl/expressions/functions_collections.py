@@ -121,10 +121,6 @@ def _items(mapping: Any) -> Any:
     return [[key, mapping[key]] for key in sorted(mapping)]
 
 
-def _list(frame: Frame, value: Any) -> Any:
-    return list(elements(frame, value))
-
-
 def _contains(frame: Frame, container: Any, item: Any) -> bool:
     return contains(frame, container, item)
 
@@ -141,6 +137,11 @@ def _get(value: Any, path: Any, default: Any = None) -> Any:
             return default
         value = value[step]
     return value
+
+
+def _reach(frame: Frame, value: Any, path: Any, default: Any = None) -> Any:
+    frame.spend(len(path) >> 1 if type(path) is str else 0)
+    return _get(value, path, default)
 
 
 @functools.lru_cache(maxsize=256)
@@ -238,9 +239,8 @@ COLLECTIONS = (
     Function.of("keys", _keys),
     Function.of("values", _values),
     Function.of("items", _items),
-    Function.of("list", _list, framed=True),
     Function.of("contains", _contains, framed=True),
-    Function.of("get", _get, instant=True),
+    Function.of("get", _reach, framed=True, instant=True),
     Function.of("first", _first, instant=True),
     Function.of("last", _last, instant=True),
     Function.of("unique", _unique, framed=True),

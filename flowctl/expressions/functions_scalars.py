@@ -113,7 +113,9 @@ def _split(frame: Frame, s: Any, sep: Any = None, maxsplit: Any = -1) -> Any:
     if sep is not None:
         need(sep, str, "split", "separator")
         if not sep:
-            raise Problem("split needs a separator that is not empty", "for the characters, write list(…)")
+            raise Problem(
+                "split needs a separator that is not empty", "for the characters, write [c for c in …]"
+            )
         frame.spend(s.count(sep))
     return s.split(sep, maxsplit)
 
@@ -221,8 +223,11 @@ def _uuid(frame: Frame, name: Any) -> str:
     need(name, str, "uuid")
     import uuid
 
-    run = uuid.uuid5(uuid.NAMESPACE_URL, f"flowctl:run:{frame.names.resolve('run')['id']}")
-    return str(uuid.uuid5(run, name))
+    try:
+        run_id = frame.names.resolve("run")["id"]
+    except KeyError:
+        raise Problem("uuid is derived from the run, and there is none here") from None
+    return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, f"flowctl:run:{run_id}"), name))
 
 
 def _timestamp(x: Any) -> Any:
@@ -235,7 +240,7 @@ def _duration(x: Any) -> Any:
     return _seconds(_clock(clock.parse_duration, x))
 
 
-def _format_time(time: Any, format: Any = None) -> str:
+def _format_time(frame: Frame, time: Any, format: Any = None) -> str:
     if type(time) in NUMBERS:
         time = math.floor(finite(time * 1_000) + 0.5)
     else:
@@ -244,6 +249,7 @@ def _format_time(time: Any, format: Any = None) -> str:
     if format is None:
         return str(_clock(clock.format_timestamp, time))
     need(format, str, "format_time", "format")
+    frame.spend(2 * len(format))
     fields = _clock(clock.instant, time)
     return _TIME_CODE.sub(lambda code: _time_field(code[1]).format(fields), format)
 
@@ -272,7 +278,7 @@ SCALARS = (
     Function.of("int", _int),
     Function.of("float", _float),
     Function.of("bool", _bool, instant=True),
-    Function.of("str", _str, framed=True),
+    Function.of("str", _str, framed=True, price=10),
     Function.of("type", _type, instant=True),
     Function.of("lower", _lower),
     Function.of("upper", _upper),
@@ -283,13 +289,13 @@ SCALARS = (
     Function.of("startswith", _startswith),
     Function.of("endswith", _endswith),
     Function.of("matches", _matches, framed=True),
-    Function.of("json", _json, framed=True),
-    Function.of("from_json", _from_json, framed=True),
+    Function.of("json", _json, framed=True, price=10),
+    Function.of("from_json", _from_json, framed=True, price=30),
     Function.of("base64", _base64, framed=True),
-    Function.of("from_base64", _from_base64),
+    Function.of("from_base64", _from_base64, price=10),
     Function.of("sha256", _sha256),
-    Function.of("uuid", _uuid, framed=True, reads=("run", "id")),
-    Function.of("timestamp", _timestamp),
-    Function.of("duration", _duration),
-    Function.of("format_time", _format_time),
+    Function.of("uuid", _uuid, framed=True, reads=("run", "id"), price=100),
+    Function.of("timestamp", _timestamp, price=50),
+    Function.of("duration", _duration, price=50),
+    Function.of("format_time", _format_time, framed=True, price=50),
 )

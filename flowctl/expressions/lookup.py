@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from flowctl.errors import ExpressionError
 from flowctl.expressions import operators
 from flowctl.expressions.frame import Absent, Code, Frame
+from flowctl.expressions.functions import SPECIAL_FORMS
 from flowctl.expressions.hints import did_you_mean
 from flowctl.expressions.places import Place
 
@@ -104,7 +105,7 @@ def _unknown_name(name: str, place: Place, frame: Frame, functions: Collection[s
     dashed = _BEFORE_DASH.search(place.source[: place.start])
     if dashed:
         hint: str | None = f'a key with a dash is written ["{dashed[1]}-{name}"]'
-    elif name in functions:
+    elif name in functions or name in SPECIAL_FORMS:
         hint = f"{name} is a function: write {name}(…)"
     else:
         hint = did_you_mean(name, [*frame.names.known(), "true", "false", "null"], "names here are")

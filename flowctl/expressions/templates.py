@@ -162,10 +162,10 @@ def _end_of(text: str, start: int) -> int:
     except ExpressionError as error:
         offset = start if error.offset is None else error.offset
         close = text.find(CLOSE, offset)
-        source = text[start : close if close >= 0 else len(text)][:MAX_LENGTH]
-        blank = len(source) - len(source.lstrip())
-        place = max(0, offset - start - blank)
-        raise ExpressionError(error.message, source=source.strip(), offset=place, hint=error.hint) from None
+        written = text[start : close if close >= 0 else len(text)][:MAX_LENGTH]
+        source, blank = written.strip(), len(written) - len(written.lstrip())
+        place = min(max(0, offset - start - blank), len(source))
+        raise ExpressionError(error.message, source=source, offset=place, hint=error.hint) from None
 
 
 def _interpolate(

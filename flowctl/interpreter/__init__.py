@@ -45,6 +45,8 @@ async def _steps_and_output(branch: Branch) -> Any:
         output = await run_steps(workflow.steps, branch, ROOT)
         branch.scope.at_step(ROOT, None)
         if workflow.output is not None:
+            if workflow.reads:
+                branch.scope.reads = branch.rt.decide(ROOT, "read", branch.rt.facts).value
             with failures(ROOT):
                 output = workflow.output.render(branch.scope).value
     except Returned as returned:

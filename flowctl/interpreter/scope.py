@@ -100,7 +100,7 @@ class Scope:
         scope.steps.update(captured.get("steps", {}))
         scope.vars = captured.get("vars", {})
         scope.extra = {
-            name: value for name, value in captured.items() if name not in ("steps", "vars", "now", "run")
+            name: value for name, value in captured.items() if name not in ("steps", "vars", "now")
         }
         return scope
 

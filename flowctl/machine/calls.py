@@ -285,7 +285,9 @@ class Calls:
 
 
 def _secret_names(call: Call) -> list[str]:
-    return sorted({part.name for parts in call.secrets.values() for part in parts if isinstance(part, SecretRef)})
+    return sorted(
+        {part.name for parts in call.secrets.values() for part in parts if isinstance(part, SecretRef)}
+    )
 
 
 def _secrecy(call: Call) -> dict[str, Any]:

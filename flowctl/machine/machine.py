@@ -41,6 +41,7 @@ class Machine:
         self._host = host
         self._new = new
         self._awake = False
+        self._committing = False
         self._row_changed = False
         self._compensating = False
         self._timer: Handle | None = None
@@ -74,8 +75,8 @@ class Machine:
 
     @property
     def idle(self) -> bool:
-        """Whether the run has ended or only waits: nothing of it is running or about to."""
-        return self._core.dropped or not (self._calls.in_flight or self._record.pending)
+        """Whether the run has ended or only waits, durably: nothing of it is running, about to, or to be committed."""
+        return not (self._calls.in_flight or self._awake or self._committing)
 
     @property
     def ended(self) -> bool:
@@ -98,7 +99,7 @@ class Machine:
 
     def take(self) -> Change | None:
         """What to commit now, or None. ``committed`` must follow once it is durable."""
-        self._awake = False
+        self._awake, self._committing = False, True
         self._released += self._calls.effects
         self._calls.effects = []
         entries = self._record.take_pending()
@@ -112,6 +113,7 @@ class Machine:
 
     def committed(self) -> None:
         """What was taken is durable: release the effects that depend on it."""
+        self._committing = False
         effects, self._released = self._released, []
         for effect in effects:
             effect()

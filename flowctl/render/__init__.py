@@ -11,18 +11,41 @@ Three layers, each of which knows only the one below it:
 So there is one layout for both, nothing a view does can depend on where it is shown, and a pipe never pays
 for importing rich. ``Output`` chooses the printer. Text that comes from users, documents, plugins or the
 world is escaped (``text.escape``) on its way into a view: a terminal obeys what it is sent.
+
+The public names are imported on first use: a command shows one view, and pays for that one.
 """
 
 from __future__ import annotations
 
-from flowctl.render.catalog import activities, activity, plugins, workflows
-from flowctl.render.events import history
-from flowctl.render.layout import View
-from flowctl.render.output import Output
-from flowctl.render.problems import diagnostics, doctor, error
-from flowctl.render.progress import Progress
-from flowctl.render.run import run_list, status
-from flowctl.render.text import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowctl.render.catalog import activities, activity, plugins, workflows
+    from flowctl.render.events import history
+    from flowctl.render.layout import View
+    from flowctl.render.output import Output
+    from flowctl.render.problems import diagnostics, doctor, error
+    from flowctl.render.progress import Progress
+    from flowctl.render.run import run_list, status
+    from flowctl.render.text import escape
+
+_HOMES = {
+    "Output": "output",
+    "Progress": "progress",
+    "View": "layout",
+    "activities": "catalog",
+    "activity": "catalog",
+    "diagnostics": "problems",
+    "doctor": "problems",
+    "error": "problems",
+    "escape": "text",
+    "history": "events",
+    "plugins": "catalog",
+    "run_list": "run",
+    "status": "run",
+    "workflows": "catalog",
+}
+"""The module that each public name lives in."""
 
 __all__ = [
     "Output",
@@ -40,3 +63,12 @@ __all__ = [
     "status",
     "workflows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return value

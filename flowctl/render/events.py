@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from flowctl.clock import parse_timestamp
 from flowctl.render.layout import Json, Line, Span, View, line
+from flowctl.render.signals import received
 from flowctl.render.signs import sign
 from flowctl.render.text import duration, escape, inline, paragraphs, width
 
@@ -69,6 +70,9 @@ def _started(fact: Json) -> tuple[str, str]:
 
 
 def _completed(fact: Json) -> tuple[str, str]:
+    signal = received(fact.get("output")) if "message" in fact else None
+    if signal is not None:
+        return "completed", f"received {signal}"
     output = f"  {inline(fact['output'])}" if fact.get("output") is not None else ""
     return (
         ("compensated", f"undone{output}")

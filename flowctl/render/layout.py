@@ -8,9 +8,10 @@ cut or broken, so that a command in them can be copied.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
+
+import msgspec
 
 from flowctl.render.text import cut, width
 
@@ -40,8 +41,7 @@ def line(*parts: str | Span) -> Line:
     return tuple(Span(part) if isinstance(part, str) else part for part in parts)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Column:
+class Column(msgspec.Struct, frozen=True):
     """A column of a table, and what becomes of it where there is little room."""
 
     title: str = ""
@@ -50,16 +50,14 @@ class Column:
     right: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """A row: a cell for each column, and lines that stand beneath it across all columns."""
 
     cells: Sequence[Line]
     below: Sequence[Line] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Table:
+class Table(msgspec.Struct, frozen=True):
     """Rows in columns. Titles are shown if there are any."""
 
     columns: Sequence[Column]

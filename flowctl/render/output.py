@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from flowctl.render.layout import View
 from flowctl.render.plain import PlainPrinter
-from flowctl.render.progress import PlainProgress, Progress
+
+if TYPE_CHECKING:
+    from flowctl.render.progress import Progress
 
 _DUMB = ("dumb", "unknown")
 """Values of TERM for terminals that know no colours and cannot move the cursor."""
@@ -47,6 +49,8 @@ class Output:
             from flowctl.render.terminal import LiveProgress
 
             return LiveProgress(self._stream, self._width, db)
+        from flowctl.render.progress import PlainProgress
+
         return PlainProgress(self.show, db)
 
     def _printer(self) -> _Printer:

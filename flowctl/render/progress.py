@@ -86,9 +86,10 @@ class PlainProgress:
 
     def observe(self, fact: Json) -> None:
         """See ``Progress``."""
+        seen_before = self._run.fold.step(fact["path"]) is not None
         self._run.add(fact)
         if self._worth_telling(fact):
-            self._show([self._line(fact)])
+            self._show([self._line(fact, timed=seen_before)])
 
     def finish(self, doc: Json, *, live: bool | None = None) -> None:
         """See ``Progress``."""
@@ -110,9 +111,10 @@ class PlainProgress:
             return path in self._run.waiting
         return kind in _TOLD or (kind == "completed" and step.kind in _WORK)
 
-    def _line(self, fact: Json) -> Line:
+    def _line(self, fact: Json, timed: bool) -> Line:
+        """``timed``: we saw the step begin. One that began before we came would seem to take no time."""
         step = self._run.fold.step(fact["path"])
         took = ""
-        if step is not None and fact["kind"] == "completed" and step.started_at is not None:
+        if timed and step is not None and fact["kind"] == "completed" and step.started_at is not None:
             took = f"  ({duration(parse_timestamp(fact['at']) - step.started_at)})"
         return (*event(fact), Span(took, "dim"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from flowctl.clock import parse_timestamp
 from flowctl.render.layout import Block, Column, Json, Line, Row, Span, Table, line
+from flowctl.render.signals import received
 from flowctl.render.signs import SIGNS, sign
 from flowctl.render.text import duration, escape, inline, paragraphs, relative
 
@@ -66,13 +67,18 @@ def _step_cells(
     step: Json, indent: str, label: str, until: Mapping[str, str | None], now: int
 ) -> Sequence[Line]:
     quiet = step["status"] in ("skipped", "pending")
-    output = inline(step["output"]) if step["output"] is not None else ""
     return (
         line(sign(step["status"]), " ", indent, Span(escape(label), "dim" if quiet else "name")),
         line(Span(_what(step), "dim")),
         _note(step, until.get(step["path"]), now),
-        line(Span(output, "dim")),
+        line(Span(_result(step), "dim")),
     )
+
+
+def _result(step: Json) -> str:
+    output = step["output"]
+    signal = received(output) if step["kind"] == "wait_for_signal" else None
+    return signal or (inline(output) if output is not None else "")
 
 
 _VERBS = {"wait_for_signal": "signal", "steps": "block"}

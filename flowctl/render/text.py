@@ -83,10 +83,13 @@ def duration(milliseconds: int) -> str:
         return f"{milliseconds // 1_000} s"
     for position, (unit, size) in enumerate(_UNITS):
         if milliseconds >= (2 * size if unit == "d" else size):  # 47 h says more than 1 d 23 h
-            count, rest = divmod(milliseconds, size)
             smaller, smaller_size = _UNITS[position + 1]
-            second = rest // smaller_size
-            return f"{count} {unit} {second} {smaller}" if second and count < 10 else f"{count} {unit}"
+            exact = smaller_size if milliseconds < 10 * size else size
+            rounded = (milliseconds + exact // 2) // exact * exact
+            if rounded != milliseconds:
+                return duration(rounded)  # rounding may lead into the next unit: 48 h are 2 d
+            count, rest = divmod(milliseconds, size)
+            return f"{count} {unit} {rest // smaller_size} {smaller}" if rest else f"{count} {unit}"
     raise AssertionError(milliseconds)
 
 

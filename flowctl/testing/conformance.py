@@ -16,9 +16,10 @@ A case is a mapping (``tests/conformance/cases/*.yaml`` holds ours)::
     expect: {…}
     if_it_dies: [{…}, …]
 
-``expect`` may hold ``status output error saga blocked elapsed``, ``steps outputs attempts args keys`` by
-path, and ``calls waiting_for reached``, which are lists. Of ``error`` only the keys given are compared;
-``calls`` are the attempts, as ``PATH#ATTEMPT``, in the order in which they were made.
+``expect`` may hold ``status output error saga blocked elapsed``, ``steps outputs errors attempts args keys``
+by path, and ``calls waiting_for reached``, which are lists. Of an error only the keys given are compared;
+``calls`` are the attempts, as ``PATH#ATTEMPT``, in the order in which they were made. ``says`` are texts that
+the run's error has in its message, ``hidden`` texts that nothing in the status document may show.
 
 ``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
 after the start. ``if_it_dies`` lists other expectations, one of which may hold instead when a worker dies
@@ -144,10 +145,15 @@ def unlike(expect: Mapping[str, Any], observed: Observed, *, slack: int = 0) -> 
         "saga": lambda: {name: observed.status["saga"][name] for name in expect["saga"]},
         "steps": lambda: {path: _step(observed, path).get("status") for path in expect["steps"]},
         "outputs": lambda: {path: _step(observed, path).get("output") for path in expect["outputs"]},
+        "errors": lambda: {
+            path: _only(_step(observed, path).get("error"), error) for path, error in expect["errors"].items()
+        },
         "attempts": lambda: {path: _step(observed, path).get("attempt") for path in expect["attempts"]},
         "calls": lambda: observed.calls,
         "args": lambda: {path: _asked(observed, path, "args") for path in expect["args"]},
         "keys": lambda: {path: _asked(observed, path, "key") for path in expect["keys"]},
+        "says": lambda: [text for text in expect["says"] if text in _message(observed)],
+        "hidden": lambda: [text for text in expect["hidden"] if text not in repr(observed.status)],
         "waiting_for": lambda: [waiting["path"] for waiting in observed.status["waiting_for"]],
         "blocked": lambda: (observed.status["blocked"] or {}).get("code"),
         "elapsed": lambda: observed.elapsed,
@@ -168,6 +174,10 @@ def _only(actual: Any, expected: Any) -> Any:
     if not isinstance(actual, Mapping) or not isinstance(expected, Mapping):
         return actual
     return {key: _only(actual.get(key), value) for key, value in expected.items()}
+
+
+def _message(observed: Observed) -> str:
+    return str((observed.status["error"] or {"message": ""})["message"])
 
 
 def _step(observed: Observed, path: str) -> Mapping[str, Any]:

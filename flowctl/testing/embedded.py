@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from flowctl.engine import Engine
 from flowctl.journal import Journal, Run
@@ -77,16 +78,20 @@ async def _live(
     driving = asyncio.create_task(_keep_driving(engine, case, clock))
     until = (START + end.at - clock()) / 1000 if end is not None else _patience(case, clock)
     await asyncio.wait([driving], timeout=until)
-    for task in (driving, messages):
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    await _stop(driving)
+    if end is not None:
+        journal.close()
+        await asyncio.sleep(end.data / 1000)  # messages come all the same
+        journal = open_journal()
+    await _stop(messages)
     outside.close()
-    if end is None:
-        return journal
-    journal.close()
-    await asyncio.sleep(end.data / 1000)
-    return open_journal()
+    return journal
+
+
+async def _stop(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _patience(case: Case, clock: Callable[[], int]) -> float | None:

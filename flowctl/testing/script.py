@@ -23,6 +23,7 @@ from typing import Any
 
 from flowctl import values
 from flowctl.activities import Activity, ActivityContext, Attempt, Outcome, activity, declared
+from flowctl.activities.masking import reveal
 from flowctl.clock import parse_duration
 from flowctl.errors import Blocked, Failure
 from flowctl.model import Policy
@@ -88,9 +89,8 @@ class ScriptedActivities:
 
     def act(self, attempt: Attempt) -> Act:
         """The answer to this attempt."""
-        return self._answer(
-            attempt.name, attempt.path, attempt.attempt, attempt.idempotency_key, attempt.args
-        )
+        args, _ = reveal(attempt.args, attempt.secrets, self.secrets.get)
+        return self._answer(attempt.name, attempt.path, attempt.attempt, attempt.idempotency_key, args)
 
     def declared(self, activity: str) -> Policy | None:
         """What the script says the activity declares."""
