@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from flowctl import values
-from flowctl.activities import Activity
+from flowctl.activities import Activity, guard
 from flowctl.activities.performer import Performer
 from flowctl.document import build
 from flowctl.errors import (
@@ -92,7 +92,7 @@ class Engine:
             existing = run
         if existing.digest != workflow.digest or not values.equal(existing.input, run.input):
             raise RunIdConflict(
-                f"the id {run.workflow_id} belongs to a run of {existing.workflow} of another document or input",
+                f"the id {run.workflow_id} belongs to a run of another document or input",
                 hint="choose another --id, or start it with the same file and input",
             )
         return existing, False
@@ -270,6 +270,7 @@ class Session:
     def __init__(self, engine: Engine, observe: CommitObserver | None = None) -> None:
         self._engine = engine
         self._performer = engine.performer(asyncio.get_running_loop())
+        self._unprotect = guard.protect(engine.journal.protected_paths)
         self._news = asyncio.Event()
         self.error: BaseException | None = None
         self.runtime = EmbeddedRuntime(
@@ -314,6 +315,7 @@ class Session:
         """Stop driving; what is durable stays."""
         await self.runtime.close()
         self._performer.close()
+        self._unprotect()
 
 
 def calm_collector() -> None:

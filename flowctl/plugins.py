@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import os
 import re
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
     from pluggy import HookImpl, PluginManager
+
+    from flowctl.expressions import Function
 
 GROUP = "flowctl"
 SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
@@ -111,6 +114,13 @@ class Plugins:
                 if isinstance(found, str):
                     return found
         return os.environ.get(f"FLOWCTL_SECRET_{name}") or _secret_file(name)
+
+    @functools.cached_property
+    def vocabulary(self) -> Mapping[str, Function]:
+        """All functions that expressions may call: the language's own and the plugins'."""
+        from flowctl.expressions import extended
+
+        return extended(self.functions)
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Tell every plugin that listens. What they raise is logged."""
@@ -298,8 +308,8 @@ def _entry_points() -> list[EntryPoint]:
 def _may_announce(folder: str) -> bool:
     """Whether a distribution in a folder of ``sys.path`` may have entry points for us.
 
-    Looked up by hand, because most installations have none, and ``importlib.metadata``, which brings the email
-    parser and zipfile along, takes longer to import than all plugins together to load.
+    Looked up by hand: most installations have none, and ``importlib.metadata``, which brings a parser of
+    emails and zipfile along, takes longer to import than all plugins take to load.
     """
     try:
         with os.scandir(folder or ".") as entries:

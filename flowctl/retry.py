@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Literal
+
+import msgspec
 
 from flowctl.errors import Failure
 
@@ -19,8 +20,7 @@ MAX_LOST_WORKERS = 10
 """An attempt that has lost this many workers in a row has probably killed them."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(msgspec.Struct, frozen=True):
     """How a step is tried again. ``delay`` and ``max_delay`` are in milliseconds.
 
     ``retryable`` and ``non_retryable`` are names of error types; ``retryable=None`` is all.

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,6 +85,7 @@ ALIKE: tuple[tuple[str, str], ...] = (
     (r"\d{4}-\d\d-\d\d", "DATE"),
     (r"\d\d:\d\d:\d\d(\.\d+)?", "TIME"),
     (r"\b(\d+ m )?\d+(\.\d+)? (ms|s)\b", "DURATION"),
+    (r"(?m)^DATE UTC\n", ""),  # a session may go on past midnight
     (r" +", " "),  # columns are as wide as what stands in them
 )
 """What differs between any two sessions, and what it is taken for."""
@@ -93,7 +94,10 @@ ALIKE: tuple[tuple[str, str], ...] = (
 def alike(outputs: Sequence[str]) -> list[str]:
     """Outputs with times and durations taken out, and ids numbered in the order in which they appear."""
     known: dict[str, str] = {}
-    number: Callable[[re.Match[str]], str] = lambda found: known.setdefault(found[0], f"ID{len(known) + 1}")
+
+    def number(found: re.Match[str]) -> str:
+        return known.setdefault(found[0], f"ID{len(known) + 1}")
+
     made = []
     for output in outputs:
         text = re.sub(r"\b[a-z]+-[0-9A-HJKMNP-TV-Z]{26}\b", number, output)

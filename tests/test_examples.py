@@ -6,7 +6,6 @@ books say then.
 
 import json
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -19,8 +18,9 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-EXAMPLES = ROOT / "examples"
+from tests import console
+
+EXAMPLES = console.ROOT / "examples"
 DATABASES = {"order": "shop.db", "trip": "agency.db", "onboarding": "people.db", "payment": "bank.db"}
 Books = dict[str, list[tuple[Any, ...]]]
 BOUNCES = "ada@nowhere.invalid"
@@ -306,13 +306,10 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """What a reader's shell holds: the tools, the plugins, a secret, and nothing of ours."""
-    ours = ("FLOWCTL_", "SHOP_DB", "AGENCY_DB", "PEOPLE_DB", "BANK_DB")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+def environment() -> dict[str, str]:
+    """What a reader's shell holds, with the plugins and the secret of all examples."""
     plugins = os.pathsep.join(str(EXAMPLES / example) for example in DATABASES)
-    tools = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
-    return inherited | {"PATH": tools, "FLOWCTL_PLUGINS_DIR": plugins, "FLOWCTL_SECRET_MAIL_TOKEN": "demo"}
+    return console.reader() | {"FLOWCTL_PLUGINS_DIR": plugins, "FLOWCTL_SECRET_MAIL_TOKEN": "demo"}
 
 
 @pytest.fixture
@@ -408,28 +405,16 @@ def test_an_example_is_a_valid_document_without_warnings(workflow: str, flowctl:
     assert json.loads(flowctl("validate", "--strict", "--json", str(EXAMPLES / workflow)).stdout) == []
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the sessions are those of bash")
 @pytest.mark.parametrize("example", DATABASES)
-def test_the_commands_of_a_readme_do_what_it_says(
-    example: str, tmp_path: Path, environment: dict[str, str]
-) -> None:
-    """All of them in one shell, one after the other; a comment says how a command exits, if not with 0."""
-    text = (EXAMPLES / example / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```console\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    commands = [line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")]
-    script = "\n".join(line for command in commands for line in (command, insist(command)))
-    (tmp_path / "examples").symlink_to(EXAMPLES)
-    bare = {name: value for name, value in environment.items() if not name.startswith("FLOWCTL_")}
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-
-
-def insist(command: str) -> str:
-    """Shell code that ends the script unless the command before it has exited as its comment says."""
-    said = re.search(r"# exits (\d+)$", command)
-    wanted = said[1] if said else "0"
-    return f'code=$?; [ $code = {wanted} ] || {{ echo "the last command exited with $code"; exit 9; }}'
+def test_the_commands_of_a_readme_exit_as_it_says(example: str, tmp_path: Path) -> None:
+    session = console.commands((EXAMPLES / example / "README.md").read_text(encoding="utf-8"))
+    ran = console.run(session, tmp_path, console.reader())
+    wrong = [
+        (shown.command, real) for shown, real in zip(session, ran, strict=True) if real.code != shown.exits
+    ]
+    assert wrong == []
+    assert len(ran) > 2
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the demo is a bash script")

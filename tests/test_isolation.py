@@ -22,6 +22,15 @@ from flowctl.activities.modules import import_file
 from flowctl.activities.performer import Performer
 from flowctl.errors import Failure
 
+
+SUFFIXES = ("", "-wal", "-shm")
+
+
+def files_of(path: str | Path) -> list[str]:
+    """The files of a database."""
+    return [f"{path}{suffix}" for suffix in SUFFIXES]
+
+
 ATTEMPT = Attempt(
     run_id="run",
     workflow="isolation",
@@ -414,9 +423,9 @@ def test_leaving_does_not_wait_for_a_thread_that_hangs(tmp_path: Path) -> None:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "flowctl.db"
-    for suffix in guard.SUFFIXES:
+    for suffix in SUFFIXES:
         Path(f"{path}{suffix}").touch()
-    release = guard.protect(path)
+    release = guard.protect(files_of(path))
     yield path
     release()
 
@@ -435,7 +444,7 @@ OPENERS: dict[str, Callable[[str], Any]] = {
 
 
 @pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS)
-@pytest.mark.parametrize("suffix", guard.SUFFIXES)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_database_cannot_be_opened(database: Path, opener: Callable[[str], Any], suffix: str) -> None:
     with pytest.raises(PermissionError, match="flowctl's database"):
         opener(f"{database}{suffix}")
@@ -456,7 +465,7 @@ def test_a_file_that_only_has_the_same_name_is_not_guarded(database: Path) -> No
 def test_what_is_closed_again_is_not_guarded_any_more(tmp_path: Path) -> None:
     path = tmp_path / "flowctl.db"
     path.touch()
-    first, second = guard.protect(path), guard.protect(path)
+    first, second = guard.protect(files_of(path)), guard.protect(files_of(path))
     first()
     with pytest.raises(PermissionError):
         path.read_bytes()
@@ -481,7 +490,7 @@ def test_opening_a_file_of_an_open_database_would_lose_its_locks(tmp_path: Path,
     connection.execute("create table t (x)")
     connection.execute("begin immediate")
     connection.execute("insert into t values (1)")
-    release = guard.protect(path) if guarded else lambda: None
+    release = guard.protect(files_of(path)) if guarded else lambda: None
     try:
         Path(f"{path}-shm").open("rb").close()
     except PermissionError:

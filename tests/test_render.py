@@ -524,7 +524,7 @@ def test_an_activity_is_shown_with_its_parameters() -> None:
             {
                 "name": "shop.do",
                 "signature": "shop.do(n: int = 1)",
-                "doc": "Do it.\n\nReally.",
+                "doc": "Do it.\n\n``Really``.",
                 "isolation": "thread",
                 "parameters": [{"name": "n", "required": False, "default": 1, "schema": {"type": "integer"}}],
                 "policy": {"timeout": "10s", "retry": {"attempts": 3}},
@@ -535,7 +535,7 @@ def test_an_activity_is_shown_with_its_parameters() -> None:
     )
     for part in (
         "shop.do(n: int = 1)",
-        "  Really.",
+        "  Do it.\n\n  `Really`.\n",
         "n  default 1",
         "timeout    10s",
         "origin     shop.py:3",

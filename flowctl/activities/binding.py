@@ -15,8 +15,6 @@ converted, so a small call costs a few dictionary look-ups.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import inspect
 import types
 import typing
@@ -36,8 +34,7 @@ _BYTES = (bytes, bytearray, memoryview)
 _NO_TEXT = (*_BYTES, set, frozenset)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(msgspec.Struct, frozen=True):
     """One parameter. ``plain`` are the types that need no conversion; None: all."""
 
     name: str
@@ -242,6 +239,8 @@ def _plain_types(annotation: Any) -> frozenset[type] | None:
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
+    import difflib  # only when something is wrong
+
     close = difflib.get_close_matches(name, known, 1)
     if close:
         return f"did you mean {close[0]!r}?"

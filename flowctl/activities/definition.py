@@ -174,7 +174,7 @@ def _retry(
     if retry is False:
         return ONCE
     options = dict(retry or {})
-    unknown = options.keys() - {field.name for field in dataclasses.fields(RetryPolicy)}
+    unknown = options.keys() - set(RetryPolicy.__struct_fields__)
     if unknown:
         raise ValueError(f"retry has no {min(unknown)!r}")
     for key, errors in (("retryable", retryable), ("non_retryable", non_retryable)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from typing import Any
 
@@ -82,7 +81,7 @@ def _policy(activity: Activity) -> dict[str, Any]:
 
 
 def _retry(retry: RetryPolicy) -> dict[str, Any]:
-    shown = dataclasses.asdict(retry)
+    shown = msgspec.structs.asdict(retry)
     for name in ("delay", "max_delay"):
         shown[name] = format_duration(shown[name])
     for name in ("retryable", "non_retryable"):

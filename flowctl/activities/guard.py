@@ -15,14 +15,11 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
-
-SUFFIXES = ("", "-wal", "-shm")
 
 _EVENTS = frozenset({"open", "sqlite3.connect"})
 _names: Counter[str] = Counter()
@@ -31,15 +28,13 @@ _engine: ContextVar[bool] = ContextVar("flowctl_engine", default=False)
 _installed = False
 
 
-def protect(path: Path) -> Callable[[], None]:
-    """Keep everybody but the engine from opening the database at ``path``. Returns what ends the
-    protection."""
+def protect(paths: Iterable[str]) -> Callable[[], None]:
+    """Keep everybody but the engine from opening these files (``Journal.protected_paths``), until what is
+    returned is called.
+    """
     global _installed
-    real = os.path.realpath(path)
-    files = [real + suffix for suffix in SUFFIXES]
-    names = [
-        name + suffix for name in (os.path.basename(real), os.path.basename(path)) for suffix in SUFFIXES
-    ]
+    files = [os.path.realpath(path) for path in paths]
+    names = [os.path.basename(file) for file in files]
     _files.update(files)
     _names.update(names)
     if not _installed:

@@ -10,7 +10,6 @@ it.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import os
@@ -20,14 +19,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 PREFIX = "flowctl_plugins_"
 
 
 _folders: list[str] = []
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Where a function can be found again: a module's name, the folder it is to be imported from (None: the
     ordinary way), and the function's place in it."""
 

@@ -18,7 +18,6 @@ import abc
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowctl.backends import Documents, Observer, StartRequest
-from flowctl.errors import AmbiguousRun, NotFound, RunNotFound
+from flowctl.errors import AmbiguousRun, NotFound, RunNotFound, UsageError
 from flowctl.journal import Definition, Journal, Run
 from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
 
@@ -30,6 +31,7 @@ class LocalBackend:
     def _engine(self) -> Any:
         """The engine, made when first needed: reading needs none, and it brings asyncio."""
         if self._made is None:
+            from flowctl.document import build
             from flowctl.engine import Engine
             from flowctl.model import NO_POLICY
 
@@ -39,8 +41,16 @@ class LocalBackend:
                 plugins.activities if plugins is not None else {},
                 secret=plugins.resolve_secret if plugins is not None else lambda name: None,
                 settings=self._settings or NO_POLICY,
+                build_workflow=partial(build, functions=self._functions),
             )
         return self._made
+
+    @property
+    def _functions(self) -> Any:
+        """The functions that expressions may call: the language's, and those of the plugins."""
+        from flowctl.expressions import FUNCTIONS
+
+        return self._plugins.vocabulary if self._plugins is not None else FUNCTIONS
 
     # --- runs
 
@@ -63,6 +73,8 @@ class LocalBackend:
 
     def resolve(self, reference: str) -> str:
         """See ``Backend``."""
+        if not reference:
+            raise UsageError("RUN is empty", hint="give a run id, a workflow id, a prefix or @last")
         if reference == LAST:
             last = self._journal.last_started()
             if last is None:
@@ -145,7 +157,7 @@ class LocalBackend:
         from flowctl.document import stored
 
         document = self._journal.document_of_source(source)
-        return stored(document.body, document.digest) if document is not None else None
+        return stored(document.body, document.digest, self._functions) if document is not None else None
 
     def document(self, name: str, version: int | None) -> tuple[Workflow, str, str | None]:
         """See ``Backend``."""
@@ -155,7 +167,7 @@ class LocalBackend:
         document = self._journal.document(definition.digest)
         if document is None:
             raise NotFound(f"the document of {name}@{definition.version} is missing from the database")
-        workflow = stored(document.body, document.digest)
+        workflow = stored(document.body, document.digest, self._functions)
         return workflow, document.source, definition.deprecated or workflow.deprecated
 
     def deploy(self, workflow: Workflow, source: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flowctl.document import Loaded
     from flowctl.document.diagnostics import Diagnostic
     from flowctl.model import Workflow
+    from flowctl.plugins import Plugins
 
 MAX_OPEN = 1_000
 """Open runs that are listed of one workflow."""
@@ -38,8 +39,7 @@ def validate(invocation: Invocation, files: Sequence[str], strict: bool) -> int:
 
     Exit code 2 if there is a mistake; with --strict also if there is a warning.
     """
-    activities = invocation.plugins.activities
-    found = [item for file in files for item in _examine(file, activities)]
+    found = [item for file in files for item in _examine(file, invocation.plugins)]
     if invocation.json:
         output.write_json([item.to_json() for item in found])
     else:
@@ -64,12 +64,13 @@ class _Unreadable:
         return {**what, "file": self.file, "line": None, "column": None, "hint": self.error.hint}
 
 
-def _examine(file: str, activities: Mapping[str, Any]) -> Sequence[Diagnostic | _Unreadable]:
+def _examine(file: str, plugins: Plugins) -> Sequence[Diagnostic | _Unreadable]:
     """What is to be said about one file."""
     from flowctl import document
 
     try:
-        return document.load(document.read(Path(file)), file, activities=activities).warnings
+        known, functions = plugins.activities, plugins.vocabulary
+        return document.load(document.read(Path(file)), file, activities=known, functions=functions).warnings
     except InvalidDocument as error:
         return error.diagnostics
     except UsageError as error:
@@ -95,7 +96,7 @@ def deploy(invocation: Invocation, files: Sequence[str]) -> None:
 
     All files are checked before the first is registered. A version once deployed cannot change.
     """
-    loaded = _load_all(files)
+    loaded = _load_all(files, invocation.plugins)
     with invocation.backend() as backend:
         deployed = [(found.workflow, backend.deploy(found.workflow, found.source)) for found in loaded]
         open_runs = _open_runs(backend, [found.workflow.name for found in loaded])
@@ -111,14 +112,14 @@ def deploy(invocation: Invocation, files: Sequence[str]) -> None:
         output.say(f"{len(open_runs)} open runs: {NOT_CHECKED}")
 
 
-def _load_all(files: Sequence[str]) -> list[Loaded]:
+def _load_all(files: Sequence[str], plugins: Plugins) -> list[Loaded]:
     """All documents, or the mistakes of all of them. ``InvalidDocument``, ``UsageError``."""
     from flowctl import document
 
     loaded, mistakes = [], []
     for file in files:
         try:
-            loaded.append(document.load(document.read(Path(file)), file))
+            loaded.append(document.load(document.read(Path(file)), file, functions=plugins.vocabulary))
         except InvalidDocument as error:
             mistakes += error.diagnostics
     if mistakes:

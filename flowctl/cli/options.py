@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -68,6 +67,8 @@ class Invocation:
 
     def load_plugins(self) -> Plugins:
         """All plugins, and the problems of those that cannot be used."""
+        from pathlib import Path
+
         from flowctl.plugins import load
 
         return load([Path(folder) for folder in self.settings.plugins_dirs])

@@ -73,19 +73,19 @@ def request(
     if source is None:
         workflow, source = _deployed(backend, reference)
     else:
-        workflow = _read(backend, reference, source)
+        workflow = _read(invocation, backend, reference, source)
     check_activities(workflow, invocation.plugins.activities, invocation.settings.plugins_dirs)
     return StartRequest(
         workflow, source, run_input(text, pairs, workflow.input_schema), id=id, principal=principal
     )
 
 
-def _read(backend: Backend, name: str, source: str) -> Workflow:
+def _read(invocation: Invocation, backend: Backend, name: str, source: str) -> Workflow:
     workflow = backend.known_document(source)
     if workflow is None:
         from flowctl import document
 
-        loaded = document.load(source, name)
+        loaded = document.load(source, name, functions=invocation.plugins.vocabulary)
         workflow = loaded.workflow
         if loaded.warnings:
             from flowctl import render

@@ -85,9 +85,9 @@ def read(path: Path) -> str:
     return text_of(read_file(path), str(path))
 
 
-def stored(body: bytes | str, digest: str) -> Workflow:
+def stored(body: bytes | str, digest: str, functions: Mapping[str, Any] = FUNCTIONS) -> Workflow:
     """The workflow of a stored document: the canonical JSON of its body, as ``load`` accepted it once."""
-    return build(values.decode(body, "the stored document"), digest)
+    return build(values.decode(body, "the stored document"), digest, functions)
 
 
 def digest_of(body: Mapping[str, Any]) -> str:

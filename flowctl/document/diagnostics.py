@@ -7,10 +7,11 @@ document is checked, because an author wants to hear of all mistakes at once.
 
 from __future__ import annotations
 
-import dataclasses
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
+
+import msgspec
 
 from flowctl.document.places import Place, Pointer, Tree
 from flowctl.errors import InvalidDocument
@@ -57,8 +58,7 @@ _BEFORE, _AFTER = 80, 80
 """Characters of a line that are shown before and after the place of a mistake."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Diagnostic:
+class Diagnostic(msgspec.Struct, frozen=True):
     """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line as it can be shown, cut
     around the character at index ``caret``.
     """

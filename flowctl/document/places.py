@@ -7,9 +7,10 @@ so that what is stored, hashed and executed is nothing but JSON.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import msgspec
 
 Place = tuple[int, int]
 """Line and column, both from 1."""
@@ -20,8 +21,7 @@ Pointer = tuple[str | int, ...]
 START: Place = (1, 1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(msgspec.Struct, frozen=True):
     """A document that was read.
 
     ``values`` and ``keys`` are the places of values and of their keys; ``broken`` the pointers whose value is

@@ -6,9 +6,10 @@ place.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import msgspec
 
 from flowctl.document.places import Pointer
 
@@ -60,8 +61,7 @@ def _none(step: Mapping[str, Any]) -> Parts:
     return iter(())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verb:
+class Verb(msgspec.Struct, frozen=True):
     """A verb: where its lists of steps stand, and what holds for the names in them.
 
     ``scope``: the lists are scopes of their own, of which only the result is seen outside. ``effect``: it

@@ -9,9 +9,10 @@ elements and characters that it touches.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+
+import msgspec
 
 from flowctl.errors import ExpressionError
 from flowctl.values import MAX_BYTES
@@ -39,8 +40,7 @@ class Names(Protocol):
         """The names of all roots, for the hint that goes with an unknown one."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class SecretRef:
+class SecretRef(msgspec.Struct, frozen=True):
     """Stands where a secret will be when the activity runs. It never holds the value."""
 
     name: str

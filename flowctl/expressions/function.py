@@ -8,18 +8,18 @@ for all others the caller pays by the size of arguments and result.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
+
+import msgspec
 
 from flowctl.errors import safe_text
 from flowctl.expressions.frame import CHARACTERS, Frame, Problem
 from flowctl.values import MAX_BYTES, kind_of, weigh
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Function:
+class Function(msgspec.Struct, frozen=True):
     """One entry of the table of functions.
 
     ``parameters`` are names, of which the first ``required`` must be given; ``variadic`` takes any number of

@@ -5,9 +5,10 @@ Nothing else in the language repeats, so here every round pays for all that it i
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
+
+import msgspec
 
 from flowctl.expressions.frame import ROUND, Code, Frame, Problem
 from flowctl.values import kind_of
@@ -18,8 +19,7 @@ Bind = Callable[[Frame, Any], None]
 Emit = Callable[[Any, Any], None]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Loop:
+class Loop(msgspec.Struct, frozen=True):
     """One ``for … in … if …``. ``price`` is the number of nodes that each of its rounds evaluates."""
 
     elements: Code

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
+
+import msgspec
 
 from flowctl.errors import ExpressionError
 from flowctl.expressions.frame import Code, Frame, Problem
@@ -11,8 +12,7 @@ from flowctl.expressions.frame import Code, Frame, Problem
 _SHOWN = 60
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """The part of ``source`` from ``start`` to ``end``."""
 
     source: str

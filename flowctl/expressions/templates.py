@@ -15,6 +15,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from flowctl import values
 from flowctl.errors import ExpressionError, PayloadTooLarge
 from flowctl.expressions.frame import Names, SecretRef
@@ -30,8 +32,7 @@ Parts = list[str | SecretRef]
 _Render = Callable[[Names, dict[str, Parts]], Any]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(msgspec.Struct, frozen=True):
     """``value`` is plain JSON, not to be changed in place; it shares its constant parts with the template.
 
     ``secrets`` maps the JSON pointer of each place where a secret belongs, null in ``value``, to what goes

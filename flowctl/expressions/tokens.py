@@ -13,10 +13,11 @@ name. Therefore
 
 from __future__ import annotations
 
-import dataclasses
 import keyword
 import re
 from typing import Any
+
+import msgspec
 
 from flowctl.errors import ExpressionError
 from flowctl.values import MAX_INT
@@ -82,8 +83,7 @@ _KEYWORD_HINTS = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Scan:
+class Scan(msgspec.Struct, frozen=True):
     """What the pass found: the shadow, and the index at which the expression ends.
 
     ``literals`` are values by offset; ``ends`` maps the end of each in the shadow to its end in the text.

@@ -9,6 +9,7 @@ is undone, and how.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flowctl.errors import Cancelled, Failure, StepFailed
@@ -86,7 +87,9 @@ async def _undo_one(branch: Branch, item: Registered, failure: Failure) -> None:
     inner = Branch(branch.rt, branch.workflow, scope, Saga())
     path = item.path.undo
     if compensation.activity is None:
-        await run_block(compensation.steps, inner, path)
+        steps = partial(run_block, compensation.steps, inner, path)
+        timeout = compensation.policy.timeout
+        await (steps() if timeout is None else branch.rt.deadline(path, timeout, steps))
     else:
         with failures(path, branch.rt):
             call = undo_call(compensation, inner, path, secret=item.secret)

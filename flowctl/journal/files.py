@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterator
 from urllib.parse import quote
 
+from flowctl.activities import guard
 from flowctl.errors import NotFound, StorageError, UsageError
 from flowctl.journal.lock import Mutex, is_alive
 
@@ -201,13 +202,14 @@ def _sync_folder(folder: str) -> None:
 
 
 def _connect(path: str, mode: str, options: str = "") -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"file:{quote(path)}?mode={mode}{options}",
-        uri=True,
-        timeout=PATIENCE,
-        isolation_level=None,  # transactions are begun and ended by hand
-        check_same_thread=False,  # one thread at a time, but not always the same one
-    )
+    with guard.engine():
+        return sqlite3.connect(
+            f"file:{quote(path)}?mode={mode}{options}",
+            uri=True,
+            timeout=PATIENCE,
+            isolation_level=None,  # transactions are begun and ended by hand
+            check_same_thread=False,  # one thread at a time, but not always the same one
+        )
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ so that a lost end can be noticed later.
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 
 from flowctl.journal import GENESIS, Fenced
@@ -28,7 +27,7 @@ class Session:
     """An open journal that claims runs; ``folder`` holds the signs of life. Made in a write transaction."""
 
     def __init__(self, folder: str) -> None:
-        self.id = secrets.token_hex(16)
+        self.id = os.urandom(16).hex()
         self._life = SignOfLife(folder, self.id)
 
     def enter(self, connection: sqlite3.Connection) -> None:

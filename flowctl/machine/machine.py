@@ -75,7 +75,9 @@ class Machine:
 
     @property
     def idle(self) -> bool:
-        """Whether the run has ended or only waits, durably: nothing of it is running, about to, or to be committed."""
+        """Whether the run has ended or only waits, durably: nothing of it is running, about to, or to be
+        committed.
+        """
         return not (self._calls.in_flight or self._awake or self._committing)
 
     @property

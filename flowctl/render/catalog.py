@@ -41,7 +41,7 @@ def activities(items: Iterable[Json]) -> View:
     for item in items:
         cells = (
             line(Span(escape(item["name"]), "name")),
-            line(escape(_summary(item["doc"]))),
+            line(escape(_prose(item["doc"])[0])),
             line(Span(escape(item["plugin"] or ""), "dim")),
         )
         rows.append(Row(cells))
@@ -49,8 +49,9 @@ def activities(items: Iterable[Json]) -> View:
     yield Table(columns, rows, indent=0)
 
 
-def _summary(doc: str | None) -> str:
-    return (doc or "").strip().split("\n")[0]
+def _prose(doc: str | None) -> list[str]:
+    """The lines of a docstring. Doubled backticks are for tools that make pages of it, not for readers."""
+    return [text.rstrip() for text in (doc or "").strip().replace("``", "`").split("\n")]
 
 
 def activity(item: Json) -> View:
@@ -58,7 +59,7 @@ def activity(item: Json) -> View:
     yield line(Span(escape(item["signature"]), "strong"))
     if item["doc"]:
         yield EMPTY
-        yield from (line("  ", escape(text.rstrip())) for text in item["doc"].strip().split("\n"))
+        yield from (line("  ", escape(text)) if text else EMPTY for text in _prose(item["doc"]))
     if item["parameters"]:
         yield EMPTY
         yield Table(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from flowctl.render.layout import View
@@ -32,6 +31,8 @@ class Output:
         self.terminal = stream.isatty() if terminal is None else terminal
         self._stream = stream
         if width is None and self.terminal:
+            import shutil
+
             width = shutil.get_terminal_size().columns
         self._width = width
         self._moving = self.terminal and os.environ.get("TERM") not in _DUMB

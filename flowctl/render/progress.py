@@ -49,7 +49,11 @@ class Followed:
             key: value for key, value in fact.items() if key not in ("seq", "at", "path", "kind", "attempt")
         }
         path = fact["path"]
+        known = self.fold.step(path) is not None
         self.fold.add(Fact(path, fact["kind"], parse_timestamp(fact["at"]), fact["attempt"], data=data))
+        step = self.fold.step(path)
+        if step is not None and not known and step.completed_at is not None:
+            step.started_at = None  # it began before we came, and would seem to have taken no time
         until, names = fact.get("retry_at") or fact.get("until"), fact.get("names", [])
         if fact["kind"] == "failed" and until:
             self.waiting[path] = {"path": path, "kind": "retry", "names": [], "until": until}
@@ -86,10 +90,9 @@ class PlainProgress:
 
     def observe(self, fact: Json) -> None:
         """See ``Progress``."""
-        seen_before = self._run.fold.step(fact["path"]) is not None
         self._run.add(fact)
         if self._worth_telling(fact):
-            self._show([self._line(fact, timed=seen_before)])
+            self._show([self._line(fact)])
 
     def finish(self, doc: Json, *, live: bool | None = None) -> None:
         """See ``Progress``."""
@@ -111,10 +114,9 @@ class PlainProgress:
             return path in self._run.waiting
         return kind in _TOLD or (kind == "completed" and step.kind in _WORK)
 
-    def _line(self, fact: Json, timed: bool) -> Line:
-        """``timed``: we saw the step begin. One that began before we came would seem to take no time."""
+    def _line(self, fact: Json) -> Line:
         step = self._run.fold.step(fact["path"])
         took = ""
-        if timed and step is not None and fact["kind"] == "completed" and step.started_at is not None:
+        if step is not None and fact["kind"] == "completed" and step.started_at is not None:
             took = f"  ({duration(parse_timestamp(fact['at']) - step.started_at)})"
         return (*event(fact), Span(took, "dim"))

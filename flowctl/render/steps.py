@@ -77,7 +77,8 @@ def _step_cells(
 
 def _result(step: Json) -> str:
     output = step["output"]
-    signal = received(output) if step["kind"] == "wait_for_signal" else None
+    # a wait that began before anybody followed the run has no kind yet
+    signal = received(output) if step["kind"] in ("wait_for_signal", None) else None
     return signal or (inline(output) if output is not None else "")
 
 

@@ -191,7 +191,8 @@ def _asked(observed: Observed, path: str, what: str) -> Any:
 def _policy(options: Mapping[str, Any]) -> Policy:
     def nothing() -> None: ...
 
-    made = declared(activity("declares", **options)(nothing))
+    declare: Any = activity("declares", **options)
+    made = declared(declare(nothing))
     assert made is not None
     return made.policy
 

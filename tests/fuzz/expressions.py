@@ -9,15 +9,127 @@ from flowctl.expressions import FUNCTIONS, SPECIAL_FORMS
 
 Chance = random.Random
 
-_NAMES = ["input", "input.n", "input.text", "input.list", "input.deep.a.b", "input['text']", "input.none", "input.missing", "steps.a.output"]
-_NAMES += ["vars.x", "now", "run.id", "run.elapsed", "step.key", "x", "item", "secrets.TOKEN", "result", "args", "error.type", "loop.index"]
-_LITERALS = ["0", "1", "-1", "2", "7.5", "1e300", "1e-300", "9223372036854775807", "9223372036854775808", "10**18", "''", "'a'", "'é\\n'"]
-_LITERALS += ["'\\ud800'", "'\\x00'", "'2026-01-01T00:00:00Z'", "'1h30m'", "'%Y'", "'(a+)+$'", "'a.b[0]'", "true", "false", "null", "True"]
-_LITERALS += ["None", "[]", "{}", "[1, 2, 3]", "{'a': 1}", "'x' * 1000", "range(1000)", "'eyJhIjoxfQ=='", "'{\"a\": [1]}'"]
+_NAMES = [
+    "input",
+    "input.n",
+    "input.text",
+    "input.list",
+    "input.deep.a.b",
+    "input['text']",
+    "input.none",
+    "input.missing",
+    "steps.a.output",
+]
+_NAMES += [
+    "vars.x",
+    "now",
+    "run.id",
+    "run.elapsed",
+    "step.key",
+    "x",
+    "item",
+    "secrets.TOKEN",
+    "result",
+    "args",
+    "error.type",
+    "loop.index",
+]
+_LITERALS = [
+    "0",
+    "1",
+    "-1",
+    "2",
+    "7.5",
+    "1e300",
+    "1e-300",
+    "9223372036854775807",
+    "9223372036854775808",
+    "10**18",
+    "''",
+    "'a'",
+    "'é\\n'",
+]
+_LITERALS += [
+    "'\\ud800'",
+    "'\\x00'",
+    "'2026-01-01T00:00:00Z'",
+    "'1h30m'",
+    "'%Y'",
+    "'(a+)+$'",
+    "'a.b[0]'",
+    "true",
+    "false",
+    "null",
+    "True",
+]
+_LITERALS += [
+    "None",
+    "[]",
+    "{}",
+    "[1, 2, 3]",
+    "{'a': 1}",
+    "'x' * 1000",
+    "range(1000)",
+    "'eyJhIjoxfQ=='",
+    "'{\"a\": [1]}'",
+]
 _BINARY = ["+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or"]
-_NOISE = ["&&", "||", "!", "lambda x: x", "x.y()", "__import__('os')", ":=", "f'{x}'", "b'x'", "...", "@", "~", "^", "<<", "|", "&", "is"]
-_NOISE += ["}}", "${{", "'", '"', "'''", "\\", "\n", "\t", "\0", "#", ";", "$", "`", "\u00a0", "\u202e", "é", "\U0001f4a9", "\ud800", "await"]
-_NOISE += ["(" * 250, "[" * 250, "not " * 300, "-" * 300, "a." * 500, "9" * 5000, "0x", "1_0", "1j", "1if 1else 2", "*x", "**x", "x for", "del"]
+_NOISE = [
+    "&&",
+    "||",
+    "!",
+    "lambda x: x",
+    "x.y()",
+    "__import__('os')",
+    ":=",
+    "f'{x}'",
+    "b'x'",
+    "...",
+    "@",
+    "~",
+    "^",
+    "<<",
+    "|",
+    "&",
+    "is",
+]
+_NOISE += [
+    "}}",
+    "${{",
+    "'",
+    '"',
+    "'''",
+    "\\",
+    "\n",
+    "\t",
+    "\0",
+    "#",
+    ";",
+    "$",
+    "`",
+    "\u00a0",
+    "\u202e",
+    "é",
+    "\U0001f4a9",
+    "\ud800",
+    "await",
+]
+_NOISE += [
+    "(" * 250,
+    "[" * 250,
+    "not " * 300,
+    "-" * 300,
+    "a." * 500,
+    "9" * 5000,
+    "0x",
+    "1_0",
+    "1j",
+    "1if 1else 2",
+    "*x",
+    "**x",
+    "x for",
+    "del",
+]
 
 
 def expression(chance: Chance, depth: int = 4) -> str:
@@ -30,7 +142,10 @@ def expression(chance: Chance, depth: int = 4) -> str:
 def broken_expression(chance: Chance) -> str:
     """One that is probably not in the language."""
     if chance.random() < 0.2:
-        return "".join(chr(chance.choice((chance.randrange(128), chance.randrange(0x11000)))) for _ in range(chance.randrange(60)))
+        return "".join(
+            chr(chance.choice((chance.randrange(128), chance.randrange(0x11000))))
+            for _ in range(chance.randrange(60))
+        )
     text = expression(chance)
     for _ in range(chance.choice((1, 1, 2, 5))):
         place = chance.randrange(len(text) + 1)

@@ -70,7 +70,13 @@ class Names:
     """What expressions see here."""
 
     _roots: dict[str, Any] = {  # noqa: RUF012 - never changed
-        "input": {"n": 3, "text": "añ", "list": [3, 1, 2], "deep": {"a": {"b": [1, {"c": None}]}}, "none": None},
+        "input": {
+            "n": 3,
+            "text": "añ",
+            "list": [3, 1, 2],
+            "deep": {"a": {"b": [1, {"c": None}]}},
+            "none": None,
+        },
         "steps": {"a": {"status": "completed", "output": {"x": [1, 2]}, "error": None}},
         "vars": {"x": 1.5},
         "now": "2026-01-01T00:00:00.000Z",
@@ -121,7 +127,11 @@ def check_expression(data: bytes) -> str:
     """Parse it in every way there is, and evaluate it if it parses."""
     text = data.decode("utf-8", "surrogatepass")
     outcome = "refused"
-    for read in (parse, condition, lambda text: template({"a": ["${{ " + text + " }}", "b" + text]}, secrets=True)):
+    for read in (
+        parse,
+        condition,
+        lambda text: template({"a": ["${{ " + text + " }}", "b" + text]}, secrets=True),
+    ):
         try:
             parsed: Any = read(text)
         except ExpressionError as error:
@@ -154,8 +164,14 @@ SCHEMA = {
 def check_input(data: bytes) -> str:
     """Take it for ``--input``, for a payload, and for ``-i`` of every type."""
     text = data.decode("utf-8", "surrogateescape")
-    attempts: list[Callable[[], Any]] = [lambda: run_input(text, [], SCHEMA), lambda: json_argument(text, "--payload")]
-    attempts += [lambda key=key: run_input(None, [f"{key}={text}", text], SCHEMA) for key in (*SCHEMA["properties"], "x")]
+    attempts: list[Callable[[], Any]] = [
+        lambda: run_input(text, [], SCHEMA),
+        lambda: json_argument(text, "--payload"),
+    ]
+    attempts += [
+        lambda key=key: run_input(None, [f"{key}={text}", text], SCHEMA)
+        for key in (*SCHEMA["properties"], "x")
+    ]
     outcome = "refused"
     for attempt in attempts:
         try:
@@ -204,7 +220,12 @@ def _input(chance: Chance) -> bytes:
     if share < 0.2:
         data = chance.randbytes(chance.randrange(80))
     else:
-        data = written({chance.choice(("n", "s", "l", "x", "", "é")): hostile(chance) for _ in range(chance.randrange(4))})
+        data = written(
+            {
+                chance.choice(("n", "s", "l", "x", "", "é")): hostile(chance)
+                for _ in range(chance.randrange(4))
+            }
+        )
         if share < 0.4:
             data = written(chance.choice(SCALARS))
         for _ in range(chance.choice((0, 1, 1, 3))):
@@ -242,7 +263,10 @@ def attempt(check: Check, data: bytes) -> tuple[str | None, str]:
         return None, f"Hang: more than {SECONDS} s"
     except BaseException as error:  # whatever it is, it should not have come out
         last = traceback.extract_tb(error.__traceback__)[-1]
-        return None, f"{type(error).__name__}: {str(error)[:300]} ({Path(last.filename).name}:{last.lineno} {last.name})"
+        return (
+            None,
+            f"{type(error).__name__}: {str(error)[:300]} ({Path(last.filename).name}:{last.lineno} {last.name})",
+        )
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -280,7 +304,9 @@ def search(seed: int, numbers: range, *, progress: bool = False) -> tuple[Counte
 
 def main() -> int:
     """Search, and report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--only", type=int, help="the number of one input, to try it alone")
@@ -290,12 +316,16 @@ def main() -> int:
     begun = time.monotonic()
     counts, failures = search(options.seed, numbers, progress=True)
     for failure in failures:
-        print(f"seed {options.seed}, input {failure.number} ({failure.kind}): {failure.what}\n    {failure.data!r}")
+        print(
+            f"seed {options.seed}, input {failure.number} ({failure.kind}): {failure.what}\n    {failure.data!r}"
+        )
     for kind, count in sorted(counts.items()):
         print(f"{count:>9,} {kind}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     found = sum(count for kind, count in counts.items() if kind.endswith("FAILED"))
-    print(f"seed {options.seed}: {len(numbers):,} inputs, {found} findings, {time.monotonic() - begun:.0f} s, {peak} MiB at most")
+    print(
+        f"seed {options.seed}: {len(numbers):,} inputs, {found} findings, {time.monotonic() - begun:.0f} s, {peak} MiB at most"
+    )
     return 1 if found else 0
 
 
