@@ -200,7 +200,8 @@ class Engine:
         run = self.run(run_id)
         if run.status in ENDED:
             raise RunClosed(
-                f"run {run.id} is {run.status}", hint="start a new one, or `flowctl retry` a failed one"
+                f"run {run.id} is {run.status}",
+                hint="`flowctl status` shows how; start a new one to do it again",
             )
         return run
 

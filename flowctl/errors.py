@@ -272,11 +272,15 @@ class Failure:
 
 
 class StepFailed(Exception):
-    """A step failed for good; carries its ``failure`` to the nearest ``try``, then to the run."""
+    """A step failed for good; carries its ``failure`` to the nearest ``try``, then to the run.
 
-    def __init__(self, failure: Failure) -> None:
+    ``undo``: a step on the way says ``on_failure: compensate``, which goes before what the document says.
+    """
+
+    def __init__(self, failure: Failure, *, undo: bool = False) -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.undo = undo
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -16,7 +16,7 @@ from flowctl.errors import Cancelled, Failure, StepFailed
 from flowctl.interpreter.branch import Branch
 from flowctl.interpreter.calls import undo_call
 from flowctl.interpreter.saga import Registered, Saga
-from flowctl.interpreter.scope import Scope
+from flowctl.interpreter.scope import RECORDED_WHEN_READ, Scope
 from flowctl.interpreter.verbs import Returned, failures, run_block, run_steps
 from flowctl.model import Workflow
 from flowctl.path import ROOT
@@ -34,7 +34,7 @@ async def execute(workflow: Workflow, input: Mapping[str, Any], rt: Runtime) -> 
         output = await _steps_and_output(branch)
         rt.heed()
     except StepFailed as failed:
-        return await _fail(branch, failed.failure)
+        return await _fail(branch, failed)
     except Cancelled as cancelled:
         return await _undo(branch, _reason(cancelled))
     return End(RunStatus.COMPLETED, output, None, branch.saga.to_json())
@@ -58,9 +58,10 @@ async def _steps_and_output(branch: Branch) -> Any:
     return output
 
 
-async def _fail(branch: Branch, failure: Failure) -> End:
+async def _fail(branch: Branch, failed: StepFailed) -> End:
     """The run failed: hold it if its author asked for that, else undo it."""
-    if branch.workflow.on_failure == "hold":
+    failure = failed.failure
+    if branch.workflow.on_failure == "hold" and not failed.undo:
         try:
             await branch.rt.hold(ROOT, failure)
         except Cancelled as cancelled:
@@ -83,9 +84,13 @@ async def _undo_one(branch: Branch, item: Registered, failure: Failure) -> None:
     assert compensation is not None
     scope = branch.scope.restored(item.captured, compensation.ids)
     scope.extra |= {"result": item.result, "args": item.args, "error": failure.to_json()}
-    scope.undoing(item.path, item.step_id)
+    scope.undoing(item.path, item.step_id, item.key)
     inner = Branch(branch.rt, branch.workflow, scope, Saga())
     path = item.path.undo
+    if any(
+        reference[0] == "run" and reference[-1] in RECORDED_WHEN_READ for reference in compensation.captures
+    ):
+        scope.reads = branch.rt.decide(path, "read", branch.rt.facts).value
     if compensation.activity is None:
         steps = partial(run_block, compensation.steps, inner, path)
         timeout = compensation.policy.timeout

@@ -27,11 +27,11 @@ BUILT_IN = Policy(timeout=300_000, retry=ONCE)
 
 def step_call(step: ActivityStep, branch: Branch, path: Path) -> Call:
     """The call that an ``activity`` step makes. Raises ``ExpressionError``, ``PayloadTooLarge``."""
+    if step.idempotency_key is not None:  # first, because the arguments may name it
+        branch.scope.key = _text(step.idempotency_key, branch, "idempotency_key")
+    key = branch.scope.key or path.idempotency_key(branch.rt.info.id)
     rendered = step.arguments.render(branch.scope)
     policy = _step_policy(step, branch)
-    key = path.idempotency_key(branch.rt.info.id)
-    if step.idempotency_key is not None:
-        key = _text(step.idempotency_key, branch, "idempotency_key")
     return _call(step.name, rendered, policy, key, secret=step.secret)
 
 

@@ -22,7 +22,8 @@ from flowctl.state import RunStatus
 class Registered:
     """A step that can be undone, or that is known to have no undo (``compensation`` None, ``irreversible``).
 
-    ``result`` is the step's raw result, None if it is unknown; ``order`` that of its completion.
+    ``key`` is its own idempotency key, if it brought one; ``result`` its raw result, None if it is
+    unknown; ``order`` that of its completion.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class Registered:
     captured: Mapping[str, Any]
     args: Any = None
     result: Any = None
+    key: str | None = None
     secret: bool = False
 
 

@@ -29,7 +29,7 @@ class Scope:
     ``result``, ``args``, ``error``, a loop's variables.
     """
 
-    __slots__ = ("_rt", "args", "extra", "input", "now", "path", "reads", "step_id", "steps", "vars")
+    __slots__ = ("_rt", "args", "extra", "input", "key", "now", "path", "reads", "step_id", "steps", "vars")
 
     def __init__(self, rt: Runtime, input: Mapping[str, Any], ids: Iterable[str], now: int) -> None:
         self._rt = rt
@@ -38,6 +38,7 @@ class Scope:
         self.vars: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
         self.args: Any = None
+        self.key: str | None = None
         self.now = now
         self.path = Path("")
         self.step_id: str | None = None
@@ -65,13 +66,15 @@ class Scope:
         self.now = max(self.now, at)
 
     def at_step(self, path: Path, step_id: str | None) -> None:
-        """From here on, ``step`` is this one."""
+        """From here on, ``step`` is this one. ``key`` is set by a step that brings its own."""
         self.path = path
         self.step_id = step_id
+        self.key = None
 
-    def undoing(self, path: Path, step_id: str | None) -> None:
+    def undoing(self, path: Path, step_id: str | None, key: str | None) -> None:
         """This is the scope of a compensation: ``step`` stays the step undone, whatever runs meanwhile."""
         self.at_step(path, step_id)
+        self.key = key
         self.extra["step"] = self._step()
 
     def capture(self, references: frozenset[tuple[str, ...]]) -> dict[str, Any]:
@@ -100,12 +103,12 @@ class Scope:
         scope.steps.update(captured.get("steps", {}))
         scope.vars = captured.get("vars", {})
         scope.extra = {
-            name: value for name, value in captured.items() if name not in ("steps", "vars", "now")
+            name: value for name, value in captured.items() if name not in ("steps", "vars", "now", "run")
         }
         return scope
 
     def _step(self) -> dict[str, Any]:
-        key = self.path.idempotency_key(self._rt.info.id)
+        key = self.key or self.path.idempotency_key(self._rt.info.id)
         return {"id": self.step_id, "path": str(self.path), "idempotency_key": key}
 
     def _run(self) -> dict[str, Any]:

@@ -173,14 +173,24 @@ async def _failed(step: Step, branch: Branch, path: Path, failed: StepFailed) ->
         return
     if step.on_failure == "hold":
         await branch.rt.hold(path, failure)
-    raise StepFailed(failure)
+    raise StepFailed(failure, undo=failed.undo or step.on_failure == "compensate")
 
 
 def _registered(
     step: Step, branch: Branch, path: Path, captured: dict[str, Any], order: int, result: Any
 ) -> Registered:
-    args = branch.scope.args if isinstance(step, ActivityStep) else None
-    return Registered(path, step.id, order, step.compensation, captured, args, result, step.secret)
+    called = isinstance(step, ActivityStep)
+    return Registered(
+        path=path,
+        step_id=step.id,
+        order=order,
+        compensation=step.compensation,
+        captured=captured,
+        args=branch.scope.args if called else None,
+        result=result,
+        key=branch.scope.key if called else None,
+        secret=step.secret,
+    )
 
 
 def _register_unfinished(
@@ -199,19 +209,21 @@ def _register_unfinished(
 
 def _reshaped(step: Step, branch: Branch, path: Path, result: Any) -> Any:
     scope = branch.scope
-    scope.at_step(path, step.id)  # the steps of a block have been here
+    if not isinstance(step, ActivityStep):
+        scope.at_step(path, step.id)  # the steps of a block have been here
     template = step.output
     assert template is not None
 
     args = scope.args if isinstance(step, ActivityStep) else None
 
     def reshape() -> dict[str, Any]:
-        scope.extra |= {"result": result, "args": args}
+        around = scope.extra
+        scope.extra = around | {"result": result, "args": args}
         try:
             with failures(path):
                 return _about(step) | {"output": template.render(scope).value}
         finally:
-            del scope.extra["result"], scope.extra["args"]
+            scope.extra = around
 
     return branch.rt.decide(path, "output", reshape).value["output"]
 

@@ -125,7 +125,7 @@ class Calls:
             data |= {"verb": "activity", "name": call.name, "input": msgspec.Raw(call.arguments)}
             if call.secrets:
                 data["secrets"] = {
-                    where: [str(part) for part in parts] for where, parts in call.secrets.items()
+                    where: [_shown(part) for part in parts] for where, parts in call.secrets.items()
                 }
             if call.secret:
                 data["secret"] = True

@@ -29,7 +29,8 @@ class Waiting:
 
 @dataclasses.dataclass(slots=True)
 class Core:
-    """Shared by ``Machine`` and its parts. ``advance`` resumes what can be resumed.
+    """Shared by ``Machine`` and its parts. ``advance`` resumes what can be resumed, ``expire`` ends the
+    life of the run.
 
     ``waiting``, ``parked`` (what this installation cannot do) and ``held`` are by path, in the order in
     which they came.
@@ -40,6 +41,7 @@ class Core:
     record: Record
     trampoline: Trampoline
     advance: Callable[[], None]
+    expire: Callable[[], None]
     wake: Callable[[], None]
     waiting: dict[str, Waiting] = dataclasses.field(default_factory=dict)
     parked: dict[str, Blocked] = dataclasses.field(default_factory=dict)

@@ -31,9 +31,11 @@ class Deadlines:
         """Asked before anything that waits or acts. Deadlines that passed (before ``until``) take effect
         first; raises ``Cancelled`` if the scope was cancelled.
         """
+        now = self._core.host.now()
+        limit = now if until is None else min(now, until)
+        if self._core.run.deadline <= limit:
+            self._core.expire()
         if self._open:
-            now = self._core.host.now()
-            limit = now if until is None else min(now, until)
             scope: Scope | None = self._core.trampoline.scope
             while scope is not None:
                 _, passed = self._open.get(scope, (ROOT, None))

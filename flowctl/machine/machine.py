@@ -47,7 +47,7 @@ class Machine:
         self._timer: Handle | None = None
         self._released: list[Callable[[], None]] = []
         self._record = Record(entries, host.now, self._wake)
-        self._core = Core(run, host, self._record, Trampoline(), self.advance, self._wake)
+        self._core = Core(run, host, self._record, Trampoline(), self.advance, self._expire, self._wake)
         self._root = self._core.trampoline.root
         self._deadlines = Deadlines(self._core)
         self._waits = Waits(self._core, self._deadlines)
@@ -252,10 +252,15 @@ class Machine:
         self._root.cancel(Failure("Cancelled", reason))
 
     def _run_timed_out(self) -> None:
-        if not self._core.dropped and not self._compensating and self._root.reason is None:
+        if not self._core.dropped:
+            self._expire()
+            self.advance()
+
+    def _expire(self) -> None:
+        """The run's life is over, unless it is being undone already: that may take its time."""
+        if not self._compensating and self._root.reason is None:
             self._record.primary(ROOT, "timed_out", {})
             self._root.cancel(_run_timeout())
-            self.advance()
 
     def _restore_cancellation(self) -> None:
         """A recorded cancellation is in force from the top: what was answered before it is still served."""

@@ -31,7 +31,7 @@ A third runtime needs one function, from ``Case`` to ``Observed``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowctl import values
@@ -138,7 +138,7 @@ def differences(case: Case, observed: Observed, *, slack: int = 0) -> list[str]:
 
 def unlike(expect: Mapping[str, Any], observed: Observed, *, slack: int = 0) -> list[str]:
     """The same for one set of expectations."""
-    checks = {
+    checks: dict[str, Callable[[], Any]] = {
         "status": lambda: observed.status["status"],
         "output": lambda: observed.status["output"],
         "error": lambda: _only(observed.status["error"], expect.get("error")),

@@ -102,6 +102,7 @@ class _World:
         if lost:
             journal.kill()
             self._now += self._events.pop(0).data
+            self._happen_unattended()
             return self.live(None, when)
         return next(commits)
 
@@ -121,12 +122,17 @@ class _World:
     def _happen(self, journal: MemoryJournal, machine: Machine, event: Event) -> None:
         if machine.ended:
             return
-        kind: MessageKind = "signal" if event.kind == "signal" else "cancel"
-        at = START + event.at
-        message = Message(RUN_ID, kind, event.name, event.data, at, event.principal, event.dedup_id)
-        accepted, new = journal.deliver(message)
+        accepted, new = journal.deliver(_message(event))
         if new:
             machine.receive([accepted])
+
+    def _happen_unattended(self) -> None:
+        """What comes while there is no worker is there when the next one looks."""
+        journal = MemoryJournal(self._store)
+        while (
+            self._events and self._events[0].kind != "lose_worker" and START + self._events[0].at < self._now
+        ):
+            journal.deliver(_message(self._events.pop(0)))
 
     def observe(self) -> Observed:
         """What there is to see at the end, read from the journal alone."""
@@ -136,6 +142,11 @@ class _World:
         document = status_document(run, journal.entries(RUN_ID))
         ended = run.completed_at if run.completed_at is not None else self._now
         return Observed(document, list(self._script.ledger), ended - START)
+
+
+def _message(event: Event) -> Message:
+    kind: MessageKind = "signal" if event.kind == "signal" else "cancel"
+    return Message(RUN_ID, kind, event.name, event.data, START + event.at, event.principal, event.dedup_id)
 
 
 def _tick(commits: itertools.count[int]) -> None:

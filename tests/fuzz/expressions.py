@@ -1,5 +1,6 @@
 """Expressions by chance: most from the grammar of the language, some from nothing at all."""
 
+# ruff: noqa: E501 - some texts are read by the line
 from __future__ import annotations
 
 import random

@@ -4,6 +4,7 @@ Each takes a source of chance and a document, and gives another one. None of the
 is wrong with the result, if anything, is for the loader to say.
 """
 
+# ruff: noqa: E501 - lists of fragments are read by the line
 from __future__ import annotations
 
 import copy
@@ -167,11 +168,11 @@ def hostile(chance: Chance) -> Any:
         return "${{ " + expression(chance) + " }}"
     if made < 0.2:
         return _deep(chance)
-    return chance.choice(SCALARS)
+    return copy.deepcopy(chance.choice(SCALARS))
 
 
 def _deep(chance: Chance) -> Any:
-    value: Any = chance.choice(SCALARS)
+    value: Any = copy.deepcopy(chance.choice(SCALARS))
     for _ in range(chance.choice((3, 30, 90, 300))):
         value = [value] if chance.random() < 0.5 else {chance.choice(("steps", "a", "with", "if")): value}
     return value
