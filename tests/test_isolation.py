@@ -22,7 +22,6 @@ from flowctl.activities.modules import import_file
 from flowctl.activities.performer import Performer
 from flowctl.errors import Failure
 
-
 SUFFIXES = ("", "-wal", "-shm")
 
 

@@ -64,8 +64,8 @@ FLOORS: dict[str, int] = {
 """Floor by room. ``journal`` is the package's ``__init__``, the protocol; ``journal.`` is what is inside."""
 
 OPENINGS = frozenset({("model", "expressions"), ("expressions", "values"), ("retry", "errors")})
-"""Who may import whom on the same floor: a model holds its parsed expressions, whose values are data, and a retry
-judges a failure."""
+"""Who may import whom on the same floor: a model holds its parsed expressions, whose values are data, and a
+retry judges a failure."""
 
 ANYWHERE = ("",)
 
