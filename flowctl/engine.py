@@ -16,8 +16,8 @@ from typing import Any
 
 import msgspec
 
-from flowctl import values
-from flowctl.activities import Activity, guard
+from flowctl import guard, values
+from flowctl.activities import Activity
 from flowctl.activities.performer import Performer
 from flowctl.document import build
 from flowctl.errors import (

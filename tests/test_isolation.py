@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from flowctl.activities import Activity, Attempt, Outcome, declared, guard
+from flowctl import guard
+from flowctl.activities import Activity, Attempt, Outcome, declared
 from flowctl.activities.modules import import_file
 from flowctl.activities.performer import Performer
 from flowctl.errors import Failure

@@ -60,6 +60,7 @@ FLOORS: dict[str, int] = {
     "state": 0,
     "retry": 0,
     "clock": 0,
+    "guard": 0,
 }
 """Floor by room. ``journal`` is the package's ``__init__``, the protocol; ``journal.`` is what is inside."""
 

@@ -15,7 +15,6 @@ this package never looks beyond one attempt.
     threads      threads that can be abandoned
     process      attempts in child processes; ``child`` is the other side, ``wire`` what they speak
     modules      importing a plugin's file, here and in a child
-    guard        the database is out of bounds for activities
     describe     an activity for people and tools
 
 The rule of the package: an activity may do its worst (raise ``SystemExit``, hang, return a generator, print

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterator
 from urllib.parse import quote
 
-from flowctl.activities import guard
+from flowctl import guard
 from flowctl.errors import NotFound, StorageError, UsageError
 from flowctl.journal.lock import Mutex, is_alive
 
