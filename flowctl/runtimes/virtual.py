@@ -101,10 +101,6 @@ class VirtualRuntime:
         if until is not None:
             self._time = max(self._time, until)
 
-    def jump(self, when: int) -> None:
-        """Set the clock without letting anything happen: time passes while nobody is there."""
-        self._time = max(self._time, when)
-
     # --- Host
 
     @property
