@@ -149,9 +149,9 @@ class Trampoline:
             task, error = self._ready.popleft()
             self._step(task, error)
 
-    async def wait(self, future: Future[T], *, patient: Callable[[], None] | None = None) -> T:
-        """Wait for an answer: the only place where a task is suspended, and so the only one where it is
-        cancelled.
+    def wait(self, future: Future[T], *, patient: Callable[[], None] | None = None) -> Future[T]:
+        """Wait for an answer, to be awaited at once: the only place where a task is suspended, and so the
+        only one where it is cancelled.
 
         Raises ``Cancelled`` if the answer is not there and the scope was cancelled, or is before it
         comes. With ``patient`` that is called instead, once, and the wait goes on.
@@ -166,7 +166,7 @@ class Trampoline:
                 patient()
                 patient = _nothing
             task._patient = patient
-        return await future
+        return future
 
     def heed(self) -> None:
         """Raise ``Cancelled`` if the scope was cancelled: asked before anything that would have to wait."""

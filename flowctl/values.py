@@ -74,7 +74,8 @@ def encode(value: Any, what: str = "the value") -> bytes:
 
 def sized(value: Any, what: str) -> bytes:
     """``encode``, and ``PayloadTooLarge`` over ``MAX_BYTES``, naming the largest key."""
-    data = encode(value, what)
+    check(value, what)
+    data = _ENCODER.encode(value)
     if len(data) > MAX_BYTES:
         raise _too_large(value, what)
     return data

@@ -137,9 +137,10 @@ def result_bytes(value: Any, activity: str) -> bytes:
     """The canonical JSON of a result. Raises ``InvalidOutput`` or ``PayloadTooLarge``."""
     what = f"the result of {activity}"
     try:
-        if values.weigh(value) < 0:
-            value = _Json().of(value)
-        return values.sized(value, what)
+        try:
+            return values.sized(value, what)
+        except values.NotJson:
+            return values.sized(_Json().of(value), what)
     except PayloadTooLarge:
         raise
     except FlowctlError as error:

@@ -219,11 +219,11 @@ class SqliteJournal(SqliteReader):
 
 def _write(connection: sqlite3.Connection, batch: Batch) -> None:
     """The rows of a batch, all entries in one statement: that makes a thousand runs at once cheap."""
-    for run in batch.created:
-        try:
-            connection.execute(_INSERT_RUN, run_to_row(run))
-        except sqlite3.IntegrityError as error:
-            raise refusals.run_id_taken(run.id) from error
+    before = connection.total_changes
+    try:
+        connection.executemany(_INSERT_RUN, map(run_to_row, batch.created))
+    except sqlite3.IntegrityError as error:
+        raise refusals.run_id_taken(batch.created[connection.total_changes - before].id) from error
     before = connection.total_changes
     try:
         connection.executemany(_INSERT_ENTRY, batch.rows)

@@ -9,7 +9,7 @@ same number, which is no failure of the step.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,14 +17,14 @@ import msgspec
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Blocked, Cancelled, Failure
 from flowctl.expressions import SecretRef
+from flowctl.machine.attempts import Attempts
 from flowctl.machine.core import Core
 from flowctl.machine.deadlines import Deadlines
-from flowctl.machine.host import Handle
 from flowctl.machine.waits import Waits
 from flowctl.path import ROOT, Path
 from flowctl.retry import MAX_LOST_WORKERS
 from flowctl.runtime import Answer, Call, CallCancelled, CallFailed
-from flowctl.trampoline import Future, Scope
+from flowctl.trampoline import Scope
 
 Ended = tuple[str, Answer]
 """How an attempt ended: ``completed``, ``failed`` or ``cancelled``, and what was recorded of it."""
@@ -43,23 +43,32 @@ class _Progress:
 
 
 class Calls:
-    """The calls of one run. ``effects`` are attempts to make once what is recorded is durable."""
+    """The calls of one run."""
+
+    __slots__ = ("_core", "_deadlines", "_recovering", "_waits", "attempts")
 
     def __init__(self, core: Core, deadlines: Deadlines, waits: Waits) -> None:
         self._core = core
         self._deadlines = deadlines
         self._waits = waits
-        self._handles: dict[Future[Outcome], Handle] = {}
         self._recovering = False
-        self.effects: list[Callable[[], None]] = []
-        self.in_flight = 0
+        self.attempts = Attempts(core)
 
     async def call(self, path: Path, call: Call) -> Answer:
         """See ``Runtime.activity``. One turn of the loop is one attempt."""
         record, progress = self._core.record, _Progress()
         while True:
             progress.number += 1
-            kind, answer = await self._attempt(path, call, progress)
+            started = record.take(path, "started", progress.number)
+            if started is None:
+                await self._ready(path, call, progress)
+                started = self._start(path, call, progress.number)
+                progress.begun = progress.begun or started.at
+                outcome = await self.attempts.make(partial(self._describe, path, call, progress))
+                kind, answer = self._record_end(path, call, progress, outcome)
+            else:
+                progress.begun = progress.begun or started.at
+                kind, answer = await self._recorded(path, call, progress, started)
             if kind == "completed":
                 return answer.of("output")
             progress.uncertain = progress.uncertain or bool(answer.value.get("uncertain"))
@@ -74,23 +83,11 @@ class Calls:
             if record.peek(path, "started", progress.number + 1) is None:
                 await self._back_off(path, progress, answer.value["retry_at"])
 
-    def stop(self) -> None:
-        """Tell every attempt in flight to stop; nobody listens to how they end."""
-        for handle in self._handles.values():
-            handle.cancel()
-        self._handles.clear()
-
     # --- one attempt
 
-    async def _attempt(self, path: Path, call: Call, progress: _Progress) -> Ended:
+    async def _recorded(self, path: Path, call: Call, progress: _Progress, started: Answer) -> Ended:
+        """How an attempt ended that was started before; one that did not is made again."""
         record = self._core.record
-        started = record.take(path, "started", progress.number)
-        if started is None:
-            await self._ready(path, call, progress)
-            started = self._start(path, call, progress.number)
-            progress.begun = progress.begun or started.at
-            return await self._perform(path, call, progress)
-        progress.begun = progress.begun or started.at
         if started.value["digest"] != call.digest:
             reason = f"step {path} was recorded as another call than the one it makes now"
             raise Blocked("NonDeterministic", reason, path)
@@ -106,18 +103,24 @@ class Calls:
         """
         try:
             self._deadlines.must_wait()
-            try:
-                self._core.host.declared(call.name)
-                if call.secrets:
-                    self._core.host.check_secrets(_secret_names(call), path)
-            except Blocked as blocked:
-                self._core.parked[path] = Blocked(blocked.code, blocked.reason, path)
+            blocked = self._hindrance(path, call)
+            if blocked is not None:
+                self._core.parked[path] = blocked
                 try:
                     await self._core.trampoline.wait(self._core.trampoline.future())
                 finally:
                     self._core.parked.pop(path, None)
         except Cancelled as cancelled:
             raise self._cancelled(path, cancelled, progress) from None
+
+    def _hindrance(self, path: Path, call: Call) -> Blocked | None:
+        try:
+            self._core.host.declared(call.name)
+            if call.secrets:
+                self._core.host.check_secrets(_secret_names(call), path)
+        except Blocked as blocked:
+            return Blocked(blocked.code, blocked.reason, path)
+        return None
 
     def _start(self, path: Path, call: Call, number: int) -> Answer:
         data: dict[str, Any] = {"digest": call.digest}
@@ -152,46 +155,18 @@ class Calls:
             data = {"error": failure.at(path, number).to_json(), "uncertain": True}
             return "failed", record.primary(path, "failed", data, number)
         record.rider(path, "lost", {"count": lost}, number)
-        return await self._perform(path, call, progress)
-
-    async def _perform(self, path: Path, call: Call, progress: _Progress) -> Ended:
-        """Make the attempt once what is recorded so far is durable, await its end, and record that."""
-        future: Future[Outcome] = self._core.trampoline.future()
-        told = False
-
-        def done(outcome: Outcome) -> None:
-            if not self._core.dropped:
-                self._handles.pop(future, None)
-                self.in_flight -= 1
-                future.set(outcome)
-                self._core.advance()
-
-        def effect() -> None:
-            if told:
-                done(Outcome(failure=Failure("Cancelled", "cancelled before it began"), cancelled=True))
-            elif not self._core.dropped:
-                attempt = self._describe(path, call, progress)
-                if attempt.timeout <= 0:
-                    done(Outcome(failure=_total_timeout(call), uncertain=True))
-                else:
-                    self._handles[future] = self._core.host.perform(attempt, done)
-
-        def tell() -> None:
-            nonlocal told
-            told = True
-            if future in self._handles:
-                self._handles[future].cancel()
-
-        self.in_flight += 1
-        self.effects.append(effect)
-        self._core.wake()
-        outcome = await self._core.trampoline.wait(future, patient=tell)
+        outcome = await self.attempts.make(partial(self._describe, path, call, progress))
         return self._record_end(path, call, progress, outcome)
 
-    def _describe(self, path: Path, call: Call, progress: _Progress) -> Attempt:
+    def _describe(self, path: Path, call: Call, progress: _Progress) -> Attempt | Outcome:
+        """The attempt, as of now: of a call with a ``total_timeout`` what is left of that is the most it
+        may take.
+        """
         run, now, timeout = self._core.run, self._core.host.now(), call.timeout
         if call.total_timeout is not None:
             timeout = min(timeout, progress.begun + call.total_timeout - now)
+            if timeout <= 0:
+                return Outcome(failure=_total_timeout(call), uncertain=True)
         return Attempt(
             run_id=run.id,
             workflow=run.workflow,
@@ -215,12 +190,16 @@ class Calls:
         record, number = self._core.record, progress.number
         if outcome.failure is None:
             assert outcome.value is not None
-            data = {"output": msgspec.Raw(outcome.value)} | _secrecy(call)
+            data: dict[str, Any] = {"output": msgspec.Raw(outcome.value)}
+            if call.secret:
+                data["secret"] = True
             answer = record.primary(path, "completed", data, number)
             return "completed", Answer(
                 {"output": msgspec.json.decode(outcome.value)}, answer.at, answer.order
             )
-        data = _secrecy(call) | ({"uncertain": True} if outcome.uncertain else {})
+        data = {"secret": True} if call.secret else {}
+        if outcome.uncertain:
+            data["uncertain"] = True
         if self._core.trampoline.scope.cancelled() is not None:
             return "cancelled", record.primary(path, "cancelled", data, number)
         if outcome.heartbeat is not None:
@@ -288,10 +267,6 @@ def _secret_names(call: Call) -> list[str]:
     return sorted(
         {part.name for parts in call.secrets.values() for part in parts if isinstance(part, SecretRef)}
     )
-
-
-def _secrecy(call: Call) -> dict[str, Any]:
-    return {"secret": True} if call.secret else {}
 
 
 def _shown(part: str | SecretRef) -> str:

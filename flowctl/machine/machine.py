@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from flowctl.machine.record import Record
 from flowctl.machine.waits import Waits, unread
 from flowctl.model import Policy
 from flowctl.path import ROOT, Path
-from flowctl.runtime import Answer, Call, End, Mode, RunInfo, Settled, Thunk
+from flowctl.runtime import Answer, End, Mode, RunInfo, Settled, Thunk
 from flowctl.state import ENDED, RunStatus
 from flowctl.trampoline import Trampoline
 
@@ -45,13 +44,16 @@ class Machine:
         self._row_changed = False
         self._compensating = False
         self._timer: Handle | None = None
+        self._info: RunInfo | None = None
         self._released: list[Callable[[], None]] = []
         self._record = Record(entries, host.now, self._wake)
         self._core = Core(run, host, self._record, Trampoline(), self.advance, self._expire, self._wake)
         self._root = self._core.trampoline.root
         self._deadlines = Deadlines(self._core)
         self._waits = Waits(self._core, self._deadlines)
-        self._calls = Calls(self._core, self._deadlines, self._waits)
+        calls = Calls(self._core, self._deadlines, self._waits)
+        self._attempts = calls.attempts
+        self.activity, self.sleep, self.wait_signal = calls.call, self._waits.sleep, self._waits.signal
 
     # --- what the host does with a machine
 
@@ -78,7 +80,7 @@ class Machine:
         """Whether the run has ended or only waits, durably: nothing of it is running, about to, or to be
         committed.
         """
-        return not (self._calls.in_flight or self._awake or self._committing)
+        return not (self._attempts.flying or self._awake or self._committing)
 
     @property
     def ended(self) -> bool:
@@ -102,8 +104,8 @@ class Machine:
     def take(self) -> Change | None:
         """What to commit now, or None. ``committed`` must follow once it is durable."""
         self._awake, self._committing = False, True
-        self._released += self._calls.effects
-        self._calls.effects = []
+        self._released += self._attempts.effects
+        self._attempts.effects = []
         entries = self._record.take_pending()
         if not entries and not self._row_changed and not self._new:
             return None
@@ -127,15 +129,20 @@ class Machine:
         if not self._core.dropped:
             self._core.dropped = True
             self._core.trampoline.drop()
-            self._calls.stop()
+            self._attempts.stop()
             if self._timer is not None:
                 self._timer.cancel()
 
     # --- Runtime: what the interpreter asks
 
-    @functools.cached_property
+    @property
     def info(self) -> RunInfo:
         """See ``Runtime``."""
+        if self._info is None:
+            self._info = self._describe_run()
+        return self._info
+
+    def _describe_run(self) -> RunInfo:
         run = self.run
         assert run.started_at is not None
         return RunInfo(
@@ -182,18 +189,6 @@ class Machine:
         if kind == "compensating" and path == ROOT:
             self._compensate()
         return recorded
-
-    async def activity(self, path: Path, call: Call) -> Answer:
-        """See ``Runtime``."""
-        return await self._calls.call(path, call)
-
-    async def sleep(self, path: Path, until: Callable[[int], int]) -> Answer:
-        """See ``Runtime``."""
-        return await self._waits.sleep(path, until)
-
-    async def wait_signal(self, path: Path, names: Sequence[str], timeout: int | None) -> Answer:
-        """See ``Runtime``."""
-        return await self._waits.signal(path, names, timeout)
 
     async def all(
         self, path: Path, thunks: Sequence[Thunk], *, limit: int | None = None, mode: Mode = "all"
@@ -292,7 +287,7 @@ class Machine:
         if self.ended:
             self._row(waiting_for=None, blocked=None, wake_at=None)
             self.drop()
-        elif not self._calls.in_flight:
+        elif not self._attempts.flying:
             self._rest()
         elif run.waiting_for is not None or run.status not in ("running", "compensating"):
             self._set_status(RunStatus.COMPENSATING if self._compensating else RunStatus.RUNNING)
@@ -322,7 +317,7 @@ class Machine:
     def _stop(self, blocked: Blocked) -> None:
         """The run cannot go on here at all: forget what was not committed, and park it."""
         self._record.take_pending()
-        self._calls.effects = []
+        self._attempts.effects = []
         self._set_status(RunStatus.BLOCKED)
         self._row(waiting_for=None, blocked=_blocked_json(blocked), wake_at=None)
         self.drop()

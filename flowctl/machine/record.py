@@ -60,14 +60,15 @@ class Record:
         return pending
 
     def _add(self, path: str, kind: str, data: dict[str, Any], attempt: int, *, opens: bool) -> Answer:
-        at = self._now()
+        at, pending = self._now(), self._pending
         fact = Fact(str(path), kind, at, attempt, 0, data)  # SQLite and JSON are slow with subclasses of str
+        if not pending:
+            self._news()
         if opens:
-            self._pending.append(Entry(fact, []))
+            pending.append(Entry(fact, []))
         else:
-            self._pending[-1].riders.append(fact)
+            pending[-1].riders.append(fact)
         self.order += 1
-        self._news()
         return Answer(data, at, self.order)
 
     def _remember(self, fact: Fact) -> None:
