@@ -20,6 +20,7 @@ from flowctl.retry import RetryPolicy
 
 After = Literal["completed", "attempted"]
 OnFailure = Literal["compensate", "hold"]
+Wait = Literal["all", "any", "settled"]
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -49,8 +50,17 @@ class Policy(msgspec.Struct, frozen=True):
 NO_POLICY = Policy()
 
 
+class ChildReference(msgspec.Struct, frozen=True):
+    """Which workflow a step runs: ``text`` as its author wrote it (``NAME``, ``NAME@V`` or a file), the key
+    under which a run pins the child's document.
+    """
+
+    text: str
+
+
 class Compensation(msgspec.Struct, frozen=True):
-    """What undoes a step: one activity, or a list of steps.
+    """What undoes a step: one activity, a list of steps, a child, or (``rollback``) what is left to undo of
+    the child that the step ran.
 
     ``policy`` is its own, laid over that of the entry it names. ``captures`` are the references of all
     its expressions: the part of the scope that must be kept from the moment the step starts until it is
@@ -65,6 +75,8 @@ class Compensation(msgspec.Struct, frozen=True):
     after: After = "completed"
     on_failure: Literal["continue", "stop"] = "continue"
     captures: frozenset[tuple[str, ...]] = frozenset()
+    child: ChildReference | None = None
+    rollback: bool = False
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -89,6 +101,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     on_failure: OnFailure | None = None
     output: Template | None = None
     secret: bool = False
+    pivot: bool = False
+    commit: bool = False
     description: str | None = None
     metadata: Mapping[str, Any] | None = None
     reads: frozenset[str] = frozenset()
@@ -149,12 +163,149 @@ class SwitchStep(Step, frozen=True, kw_only=True, eq=False):
     cases: tuple[Case, ...]
 
 
+class ParallelBranch(msgspec.Struct, frozen=True):
+    """A branch of ``parallel``: a scope of its own, of which only the result is seen outside."""
+
+    name: str
+    steps: tuple[Step, ...]
+    ids: tuple[str, ...]
+    output: Template | None = None
+
+
+class ParallelStep(Step, frozen=True, kw_only=True, eq=False):
+    """``parallel``: run branches at once, at most ``concurrency`` together (None is all)."""
+
+    verb: ClassVar[str] = "parallel"
+
+    branches: tuple[ParallelBranch, ...]
+    wait: Wait = "all"
+    concurrency: int | None = None
+
+
+class ForeachStep(Step, frozen=True, kw_only=True, eq=False):
+    """``foreach``: run ``steps`` for each element; ``ids`` are those of an iteration's own scope."""
+
+    verb: ClassVar[str] = "foreach"
+
+    items: Expression
+    variable: str
+    steps: tuple[Step, ...]
+    ids: tuple[str, ...]
+    wait: Wait = "all"
+    concurrency: int = 1
+
+
+class LoopStep(Step, frozen=True, kw_only=True, eq=False):
+    """``while`` and ``until``: repeat as long as ``test`` holds, asked before each iteration, or until it
+    does, asked after. ``test_reads`` are the facts of the run that it reads, each time it is asked anew.
+    """
+
+    test: Expression
+    test_reads: frozenset[str] = frozenset()
+    steps: tuple[Step, ...]
+    ids: tuple[str, ...]
+    max_iterations: int = 1000
+
+
+class WhileStep(LoopStep, frozen=True, kw_only=True, eq=False):
+    """``while``: tested before each iteration."""
+
+    verb: ClassVar[str] = "while"
+
+
+class UntilStep(LoopStep, frozen=True, kw_only=True, eq=False):
+    """``until``: tested after each iteration."""
+
+    verb: ClassVar[str] = "until"
+
+
+class Catch(msgspec.Struct, frozen=True):
+    """One catch of a ``try``. ``segment`` is ``catch_1``, ``catch_2``, …; ``errors=None`` is all;
+    ``variable`` is the error's name in ``condition`` and ``steps``.
+    """
+
+    segment: str
+    errors: tuple[str, ...] | None
+    condition: Expression | None
+    variable: str
+    rollback: bool
+    steps: tuple[Step, ...]
+
+
+class TryStep(Step, frozen=True, kw_only=True, eq=False):
+    """``try``: handle failures of ``steps``; ``cleanup`` is ``finally``. All ids belong to the enclosing
+    scope.
+    """
+
+    verb: ClassVar[str] = "try"
+
+    steps: tuple[Step, ...]
+    catches: tuple[Catch, ...]
+    cleanup: tuple[Step, ...]
+
+
+class WorkflowStep(Step, frozen=True, kw_only=True, eq=False):
+    """``workflow``: run a child. ``policy`` has ``retry`` only: ``total_timeout`` is the step's
+    ``timeout``.
+    """
+
+    verb: ClassVar[str] = "workflow"
+
+    child: ChildReference
+    arguments: Template
+    detached: bool = False
+    on_parent_close: Literal["cancel", "abandon"] = "cancel"
+    policy: Policy = NO_POLICY
+
+
+class SendSignalStep(Step, frozen=True, kw_only=True, eq=False):
+    """``send_signal``: ``message`` renders to ``{run, signal, payload}``."""
+
+    verb: ClassVar[str] = "send_signal"
+
+    message: Template
+
+
 class SetStep(Step, frozen=True, kw_only=True, eq=False):
     """``set``: assign ``vars``; the output is the mapping. All values see the vars as they were before."""
 
     verb: ClassVar[str] = "set"
 
     values: Template
+
+
+class PatchStep(Step, frozen=True, kw_only=True, eq=False):
+    """``patch``: the version of a change that the run is bound to, from ``min`` to ``max``."""
+
+    verb: ClassVar[str] = "patch"
+
+    change: str
+    min: int
+    max: int
+
+
+class AttributesStep(Step, frozen=True, kw_only=True, eq=False):
+    """``attributes``: ``values`` renders to ``{search, memo}``, either of which may be left out."""
+
+    verb: ClassVar[str] = "attributes"
+
+    values: Template
+
+
+class ContinueStep(Step, frozen=True, kw_only=True, eq=False):
+    """``continue_as_new``: end this run and start its successor with ``input``."""
+
+    verb: ClassVar[str] = "continue_as_new"
+
+    input: Template
+
+
+class RollbackStep(Step, frozen=True, kw_only=True, eq=False):
+    """``rollback``: undo what this branch has registered, back to the step ``to`` (kept), or all of it."""
+
+    verb: ClassVar[str] = "rollback"
+
+    to: str | None
 
 
 class ReturnStep(Step, frozen=True, kw_only=True, eq=False):
@@ -194,7 +345,9 @@ class Workflow(msgspec.Struct, frozen=True, eq=False):
     """A document, read and checked.
 
     ``body`` is the document as JSON and ``digest`` the sha256 of its canonical form (``sha256:…``): what
-    a run pins. ``ids`` are the step ids of the top-level scope. ``prepare_input`` fills defaults in and
+    a run pins. ``ids`` are the step ids of the top-level scope. ``children`` are the workflows it runs, each
+    once; ``undo`` finds a step's compensation by its path without iteration numbers, so that what was
+    registered can be kept as data. ``prepare_input`` fills defaults in and
     raises ``InvalidInput``; ``check_output`` returns what is wrong with an output, or None.
     """
 
@@ -216,5 +369,7 @@ class Workflow(msgspec.Struct, frozen=True, eq=False):
     prepare_input: Callable[[Any], dict[str, Any]]
     check_output: Callable[[Any], str | None]
     activities: frozenset[str]
+    children: tuple[ChildReference, ...] = ()
+    undo: Mapping[str, Compensation] = {}
     reads: frozenset[str] = frozenset()
     resolved: dict[Step, ResolvedPolicy] = msgspec.field(default_factory=dict)

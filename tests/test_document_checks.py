@@ -84,6 +84,112 @@ REFUSED = {
         "steps:\n  - switch:\n      - {if: 1 == 1, steps: [{sleep: 1s}], else: [{sleep: 1s}]}\n",
         ["Contradiction 5:44"],
     ),
+    "an id twice in a try": (
+        "steps:\n  - try: [{id: a, sleep: 1s}]\n    catch: {steps: [{id: a, sleep: 1s}]}\n",
+        ["DuplicateId 5:26"],
+    ),
+    "an id twice in a branch": (
+        "steps:\n  - parallel: {l: [{id: a, sleep: 1s}, {id: a, sleep: 1s}]}\n",
+        ["DuplicateId 4:45"],
+    ),
+    "a branch that is a clause": ("steps:\n  - parallel: {undo: [{sleep: 1s}]}\n", ["ReservedId 4:16"]),
+    "an element called as a name of all": (
+        "steps:\n  - {foreach: input.x, as: steps, steps: [{sleep: 1s}]}\n",
+        ["ReservedId 4:28"],
+    ),
+    "an element that no expression can name": (
+        "steps:\n  - {foreach: input.x, as: if, steps: [{sleep: 1s}]}\n",
+        ["ReservedId 4:28"],
+    ),
+    "an error called as a name of all": (
+        "steps:\n  - {try: [{sleep: 1s}], catch: {as: input}}\n",
+        ["ReservedId 4:38"],
+    ),
+    "a child without an id": ("steps:\n  - workflow: pay\n", ["MissingKey 4:5"]),
+    "a signal sent without an id": ("steps:\n  - send_signal: {run: r, signal: s}\n", ["MissingKey 4:5"]),
+    "a signal's name that is none": (
+        "steps:\n  - {id: a, send_signal: {run: r, signal: a b}}\n",
+        ["BadValue 4:43"],
+    ),
+    "a run's id that is none": (
+        "steps:\n  - {id: a, send_signal: {run: /r, signal: s}}\n",
+        ["BadValue 4:32"],
+    ),
+    "a workflow's name that is none": ("steps:\n  - {id: a, workflow: a..b}\n", ["BadValue 4:23"]),
+    "a version of a workflow that is none": ("steps:\n  - {id: a, workflow: a@0}\n", ["BadValue 4:23"]),
+    "an undoing workflow's name that is none": (
+        "steps:\n  - {id: a, activity: x.a, compensate: {workflow: a.}}\n",
+        ["BadValue 4:51"],
+    ),
+    "a detached child that is retried, awaited and rolled back": (
+        "steps:\n  - {id: a, workflow: w, detached: true, retry: false, timeout: 1s, total_timeout: 1s, compensate: rollback}\n",
+        ["Contradiction 4:42", "Contradiction 4:56", "Contradiction 4:69", "Contradiction 4:88"],
+    ),
+    "an activity that is rolled back": (
+        "steps:\n  - {id: a, activity: x.a, compensate: rollback}\n",
+        ["BadValue 4:40"],
+    ),
+    "an entry that is rolled back": (
+        "activities: {a: {uses: x.a, compensate: rollback}}\nsteps:\n  - {id: a, activity: a}\n",
+        ["BadValue 3:41"],
+    ),
+    "neither catch nor finally": ("steps:\n  - try: [{sleep: 1s}]\n", ["MissingKey 4:5"]),
+    "a return in a finally": (
+        "steps:\n  - {try: [{sleep: 1s}], finally: [{switch: [{else: [{return: 1}]}]}]}\n",
+        ["Contradiction 4:55"],
+    ),
+    "a successor in a finally": (
+        "steps:\n  - {try: [{sleep: 1s}], finally: [{continue_as_new: {input: {}}}]}\n",
+        ["Contradiction 4:37"],
+    ),
+    "a successor in a compensation": (
+        "steps:\n  - {id: a, activity: x.a, compensate: {steps: [{continue_as_new: {input: {}}}]}}\n",
+        ["Contradiction 4:50"],
+    ),
+    "a rollback in a compensation": (
+        "steps:\n  - {id: a, activity: x.a, compensate: {steps: [{steps: [{rollback: all}]}]}}\n",
+        ["Contradiction 4:59"],
+    ),
+    "a successor's input that does not fit": (
+        "input: {required: [n], properties: {n: {type: integer}, m: {default: 1}}}\n"
+        "steps:\n  - {if: 1 == 1, continue_as_new: {input: {}}}\n  - continue_as_new: {input: {n: 1}}\n",
+        ["BadValue 5:43"],
+    ),
+    "a successor's input that is no mapping": (
+        "steps:\n  - continue_as_new: {input: [1]}\n",
+        ["WrongType 4:30"],
+    ),
+    "a pivot in a branch": (
+        "steps:\n  - parallel: {l: [{steps: [{id: a, activity: x.a, pivot: true}]}]}\n",
+        ["Contradiction 4:52"],
+    ),
+    "a pivot in a concurrent foreach": (
+        "steps:\n  - {foreach: input.x, concurrency: 2, steps: [{id: a, activity: x.a, pivot: true}]}\n",
+        ["Contradiction 4:71"],
+    ),
+    "attributes that an undo does not have": (
+        "steps:\n  - {id: a, activity: x.a, compensate: {steps: [{id: u, activity: x.u, pivot: true, commit: true, "
+        "irreversible: true, on_failure: hold}]}}\n",
+        ["Contradiction 4:72", "Contradiction 4:85", "Contradiction 4:99", "Contradiction 4:119"],
+    ),
+    "commit where nothing is asked": (
+        "steps:\n  - {set: {a: 1}, commit: true}\n  - {steps: [{sleep: 1s}], commit: true}\n",
+        ["Contradiction 4:19", "Contradiction 5:28"],
+    ),
+    "a change from new to old": ("steps:\n  - patch: {id: c, min: 3, max: 2}\n", ["BadValue 4:33"]),
+    "a change whose newest version is not said": ("steps:\n  - patch: {id: c, min: 3}\n", ["BadValue 4:25"]),
+    "a change of other versions": (
+        "steps:\n  - patch: {id: c, max: 2}\n  - patch: {id: c, max: 3}\n",
+        ["Contradiction 5:12"],
+    ),
+    "a search attribute that is no scalar": (
+        "steps:\n  - attributes: {search: {a: [1]}, memo: {a: [1]}}\n",
+        ["WrongType 4:30"],
+    ),
+    "an iteration's sleep longer than the run": (
+        "timeout: 1h\nsteps:\n  - {foreach: input.x, steps: [{sleep: 2h}]}\n",
+        ["TooLong 5:40"],
+    ),
     "an input that is no mapping": ("input: {type: string}\nsteps:\n" + CALL, ["BadSchema 3:15"]),
     "a payload that is no schema": (
         "signals: {s: {payload: {type: strng}}}\nsteps:\n  - wait_for_signal: s\n",
@@ -107,6 +213,40 @@ ALLOWED = {
         "steps:\n"
         "  - {id: a, activity: x.a, compensate: {steps: [{id: u, activity: x.u}]}}\n"
         "  - {id: b, activity: x.a, compensate: {steps: [{id: u, activity: x.u}]}}\n"
+    ),
+    "the same id in two branches and outside": (
+        "steps:\n  - {id: a, parallel: {l: [{id: a, sleep: 1s}], r: [{id: a, sleep: 1s}]}}\n"
+        "  - {foreach: input.x, steps: [{id: a, sleep: 1s}]}\n"
+    ),
+    "workflows": (
+        "steps:\n  - {id: a, workflow: shop.pay@12}\n  - {id: b, workflow: ../other file.yml}\n  - {id: c, workflow: pay.json}\n"
+    ),
+    "signals to whoever is named": (
+        "steps:\n  - {id: a, send_signal: {run: '${{ input.a b }}', signal: '${{ input.s }}'}}\n".replace(
+            "a b", "a"
+        )
+        + "  - {id: b, send_signal: {run: 'order-1~2/each[1].pay#2', signal: s}}\n"
+    ),
+    "a detached child that is undone by an activity": (
+        "steps:\n  - {id: a, workflow: w, detached: true, on_parent_close: cancel, compensate: {activity: x.a}}\n"
+    ),
+    "a pivot in a foreach of one at a time": (
+        "steps:\n  - {foreach: input.x, concurrency: 1, wait: settled, steps: [{id: a, activity: x.a, pivot: true}]}\n"
+    ),
+    "commit wherever the world is asked": (
+        "signals: {go: }\nsteps:\n  - {id: a, activity: x.a, commit: true}\n  - {id: b, workflow: w, commit: true}\n"
+        "  - {id: c, send_signal: {run: r, signal: s}, commit: true}\n  - {wait_for_signal: go, commit: true}\n"
+        "  - {sleep: 1s, commit: true}\n  - {set: {a: 1}, commit: false}\n"
+    ),
+    "the same change asked for twice": (
+        "steps:\n  - patch: {id: c, max: 3}\n  - patch: {id: c, min: 1, max: 3}\n"
+    ),
+    "a return and a rollback in a catch": (
+        "steps:\n  - {try: [{sleep: 1s}], catch: [{errors: [A], rollback: true, steps: [{return: 1}]}, {steps: [{rollback: all}]}]}\n"
+    ),
+    "a successor in a branch": "steps:\n  - parallel: {l: [{continue_as_new: {input: {}}}]}\n",
+    "a successor's input by expression": (
+        "input: {required: [n], properties: {n: {type: integer}}}\nsteps:\n  - continue_as_new: {input: {n: '${{ input.n }}'}}\n"
     ),
     "a compensation that outlives the run": (
         "timeout: 1m\nsteps:\n  - {id: a, activity: x.a, compensate: {activity: x.b, timeout: 1h}}\n"
@@ -146,7 +286,7 @@ WARNED = {
     "a result that may be null": (
         "steps:\n  - id: a\n    activity: x.a\n"
         "    compensate: {activity: x.b, with: {id: '${{ result.id }}'}, after: attempted}\n",
-        ["MaybeNull 6:39"],
+        ["MaybeNull 6:49"],
     ),
     "a delay over the default max_delay": (
         "steps:\n  - {id: a, activity: x.a, retry: {delay: 5m}}\n",
@@ -165,7 +305,27 @@ WARNED = {
         "steps:\n  - {id: a, activity: x.a, timeout: 5s, heartbeat_timeout: 10s}\n",
         ["NoEffect 4:41"],
     ),
-    "nothing": ("steps:\n  - {if: 1 == 1, return: 1}\n  - sleep: 1s\n", []),
+    "more concurrency than branches": (
+        "steps:\n  - {parallel: {a: [{sleep: 1s}], b: [{sleep: 1s}]}, concurrency: 3}\n",
+        ["NoEffect 4:54"],
+    ),
+    "a catch after one that takes all": (
+        "steps:\n  - {try: [{sleep: 1s}], catch: [{errors: ['*']}, {errors: [A]}, {}]}\n",
+        ["Unreachable 4:51"],
+    ),
+    "a catch after one with a condition": (
+        "steps:\n  - {try: [{sleep: 1s}], catch: [{if: 1 == 1}, {errors: [A]}]}\n",
+        [],
+    ),
+    "after attempted without attempts": (
+        "steps:\n  - {steps: [{sleep: 1s}], compensate: {activity: x.a, after: attempted}}\n",
+        ["NoEffect 4:56"],
+    ),
+    "a step after a successor, in an iteration": (
+        "steps:\n  - {foreach: input.x, steps: [{continue_as_new: {input: {}}}, {sleep: 1s}]}\n",
+        ["Unreachable 4:64"],
+    ),
+    "nothing": ("steps:\n  - {if: input.x == 1, return: 1}\n  - sleep: 1s\n", []),
     "a compensation uses an entry": (
         "activities: {b: {uses: x.b}}\nsteps:\n  - {id: a, activity: x.a, compensate: {activity: b}}\n",
         [],
@@ -181,7 +341,9 @@ def test_what_is_allowed_and_probably_not_meant_is_a_warning(body: str, expected
 def test_an_unknown_activity_is_told_the_nearest_registered_one() -> None:
     body = "steps:\n  - {id: a, activity: mail.snd}\n"
     sentence = "error[UnknownActivity]: no plugin registers the activity 'mail.snd' (t.yaml:4:23), "
-    assert only(body, activities=["mail.send", "x.y"]) == sentence + "did you mean 'mail.send'?"
+    assert (
+        only(body, activities=dict.fromkeys(["mail.send", "x.y"])) == sentence + "did you mean 'mail.send'?"
+    )
     assert mistakes(body) == []  # nobody said which there are
 
 
@@ -191,14 +353,14 @@ def test_activities_are_looked_for_wherever_they_are_named() -> None:
         "steps:\n  - {id: a, activity: own, compensate: {steps: [{id: u, activity: x.c}]}}\n"
         "  - switch: [{else: [{id: b, activity: x.d}]}]\n"
     )
-    found = mistakes(body, activities=[])
+    found = mistakes(body, activities={})
     assert found == [
         "UnknownActivity 4:15",
         "UnknownActivity 4:43",
         "UnknownActivity 6:67",
         "UnknownActivity 7:40",
     ]
-    assert mistakes(body, activities={"x.a", "x.b", "x.c", "x.d"}) == []
+    assert mistakes(body, activities=dict.fromkeys(["x.a", "x.b", "x.c", "x.d"])) == []
 
 
 def test_an_undeclared_signal_is_told_how_it_is_declared() -> None:
@@ -211,6 +373,10 @@ def test_an_undeclared_signal_is_told_how_it_is_declared() -> None:
 def test_an_effect_without_an_id_is_offered_one() -> None:
     (found,) = refused("steps:\n  - activity: payments.charge\n")
     assert found.hint == "write 'id: …', such as 'id: charge'"
+    (found,) = refused("steps:\n  - workflow: ./flows/Pay-now.yaml\n")
+    assert found.hint == "write 'id: …', such as 'id: now'"
+    (found,) = refused("steps:\n  - workflow: shop.pay@2\n")
+    assert found.hint == "write 'id: …', such as 'id: pay'"
 
 
 def test_what_the_loader_refused_is_not_complained_of_twice() -> None:

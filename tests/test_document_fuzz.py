@@ -8,11 +8,21 @@ from collections.abc import Callable
 
 import pytest
 
-from flowctl.document import load
+from flowctl import activity
+from flowctl.activities import declared
+from flowctl.document import World, load
 from flowctl.document.diagnostics import Diagnostic
 from flowctl.errors import InvalidDocument
 from tests.test_document_schema import EVERY_VERB
 
+
+@activity("x.y")
+def called(n: int, *, names: list[str] | None = None) -> dict[str, list[int]]:
+    """Something with a signature, so that there is one that arguments do not fit."""
+    return {name: [n] for name in names or []}
+
+
+WORLD = World({"x.y": declared(called)})
 BASE = EVERY_VERB.encode()
 COUNT = 700
 
@@ -60,7 +70,7 @@ MUTATIONS: list[Callable[[random.Random, bytes], bytes]] = [_cut, _insert, _repl
 def mistakes(data: bytes) -> list[Diagnostic]:
     """The errors of a document, [] if it is right; whatever else is raised, is raised."""
     try:
-        load(data, "f.yaml", activities=["x.y"])
+        load(data, "f.yaml", world=WORLD)
     except InvalidDocument as error:
         return error.diagnostics or [pytest.fail("invalid, and nobody knows why")]
     return []

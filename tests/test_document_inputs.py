@@ -13,7 +13,7 @@ import pytest
 from flowctl.document import json_schema
 from flowctl.document.inputs import Gate, InputGate, with_defaults
 from flowctl.document.json_schema import FUEL, checker, schema_problems
-from flowctl.document.quick import surely_fits
+from flowctl.document.quick import surely_fits, surely_schema
 from flowctl.errors import InvalidInput, PayloadTooLarge
 from flowctl.values import MAX_BYTES
 
@@ -242,6 +242,11 @@ def _schema(chance: random.Random, depth: int = 0) -> Any:
             for what in ("Length", "Items", "Properties")
         },
         "format": "date",
+        "pattern": chance.choice(["^a", "b$", "."]),
+        "anyOf": [{"type": chance.choice(["string", "integer", "object"])}, {"minLength": 2}],
+        "propertyNames": {"pattern": "^[ab]"},
+        "uniqueItems": chance.random() < 0.5,
+        "dependentRequired": {"a": ["b"]},
     }
     return {name: keywords[name] for name in chance.sample(sorted(keywords), chance.choice([0, 1, 1, 2, 3]))}
 
@@ -255,6 +260,23 @@ def test_what_surely_fits_does_fit() -> None:
             sure += 1
             assert checker(schema)(value, "x") is None, (schema, value)
     assert sure > 300
+
+
+def test_what_surely_is_a_schema_is_one() -> None:
+    from jsonschema import Draft202012Validator
+
+    chance = random.Random(3)
+    meta, sure = Draft202012Validator(Draft202012Validator.META_SCHEMA), 0
+    for _ in range(2_000):
+        schema = _schema(chance)
+        if isinstance(schema, dict) and schema and chance.random() < 0.5:  # often no schema any more
+            schema[chance.choice(sorted(schema))] = chance.choice(
+                [None, -1, 1.5, "x", [], {}, ["a", "a"], True]
+            )
+        if surely_schema(schema):
+            sure += 1
+            assert meta.is_valid(schema), schema
+    assert 300 < sure < 1_900
 
 
 def test_an_input_that_plainly_fits_needs_no_json_schema_library() -> None:

@@ -41,6 +41,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     last_heartbeat: Any
     started_at: int
     deadline: int
+    kind: str = "activity"
 
 
 class Outcome(msgspec.Struct, frozen=True):

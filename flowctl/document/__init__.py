@@ -5,35 +5,55 @@ The way of a document, one module each::
     source       bytes → text               all that one needs that is known already
     loader       text → data with places    YAML on the event stream; ``syntax`` explains what is not YAML
     schema       its shape                  the JSON Schema, verb by verb; ``sentences`` says what it finds
-    checks       its meaning                ids, signals, durations, contradictions
-    references   its expressions            every name is there, and comes before
-    build        data → model               what the interpreter walks
+    checks       its meaning                ids, attributes, compensations; ``verb_checks`` each verb,
+                                            ``policy_checks`` durations, ``effect_checks`` what attempts leave
+                                            behind; ``subject`` what they share
+    flow_checks  its course                 what never runs, and what never ends
+    references   its expressions            every name is there (``names``), comes before (``scopes``), and
+                                            fits (``types``, ``inference``, ``arguments``, ``signatures``)
+    usage                                   what is declared and never used
+    build        data → model               what the interpreter walks; ``policies`` limits and retries
+    closure                                 all documents that a run can need
     inputs       the schemas it brings      defaults, and what input, payloads and output must be
     quick                                   finds the values that surely fit, at no cost
     json_schema                             applies the schemas, and comes to an end on anything it is given
 
-``structure`` holds the tables of verbs that all of them walk by; ``diagnostics`` what a mistake looks like.
+``examination`` runs the checks, ``fixes`` mends what they are certain of, ``editor_schema`` is for editors.
+``structure`` holds the tables of verbs that all of them walk by; ``diagnostics`` what a mistake looks like,
+``vocabulary`` and ``spelling`` which word was meant. ``world`` is what is known besides the document.
 Everything imports YAML and JSON Schema only when it comes to that: a stored document needs neither.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowctl import values
 from flowctl.document.build import assemble, build
-from flowctl.document.texts import Texts
+from flowctl.document.world import NOWHERE, World
+from flowctl.errors import InvalidDocument
 from flowctl.expressions import FUNCTIONS, Function
 from flowctl.model import Workflow
 
 if TYPE_CHECKING:
     from flowctl.document.diagnostics import Diagnostic
 
-__all__ = ["Loaded", "build", "digest_of", "load", "read", "scalar", "stored"]
+__all__ = [
+    "NOWHERE",
+    "Loaded",
+    "World",
+    "build",
+    "digest_of",
+    "load",
+    "problems",
+    "read",
+    "rewrite",
+    "scalar",
+    "stored",
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,32 +69,36 @@ def load(
     source: bytes | str,
     name: str,
     *,
-    activities: Collection[str] | None = None,
     functions: Mapping[str, Function] = FUNCTIONS,
+    world: World = NOWHERE,
 ) -> Loaded:
     """Read and check a document. ``name`` is what messages call its file.
 
-    ``activities`` are the registered names, None if they are not known; ``functions`` all that expressions
-    may call (``expressions.extended`` adds those of plugins). Raises ``InvalidDocument`` with every mistake,
-    in the order of the document.
+    ``functions`` are all that expressions may call (``expressions.extended`` adds those of plugins). Raises
+    ``InvalidDocument`` with every mistake, in the order of the document.
     """
-    from flowctl.document.checks import check_meaning
-    from flowctl.document.diagnostics import Enough, Report
-    from flowctl.document.loader import read_tree
-    from flowctl.document.references import check_references
-    from flowctl.document.schema import check_shape
-    from flowctl.document.source import text_of
+    from flowctl.document.examination import examine
 
-    text = text_of(source, name)
-    tree, refused = read_tree(text, name)
-    report, texts = Report(tree, refused), Texts(functions)
-    with contextlib.suppress(Enough):
-        check_shape(tree.data, report)
-        if isinstance(tree.data, dict):
-            check_meaning(tree.data, report, activities)
-            check_references(tree.data, report, texts)
-    report.raise_errors()
-    return Loaded(assemble(tree.data, digest_of(tree.data), texts), report.warnings, text)
+    examined = examine(source, name, functions, world)
+    examined.report.raise_errors()
+    workflow = assemble(examined.data, digest_of(examined.data), examined.texts)
+    return Loaded(workflow, examined.report.warnings, examined.text)
+
+
+def problems(
+    source: bytes | str,
+    name: str,
+    *,
+    functions: Mapping[str, Function] = FUNCTIONS,
+    world: World = NOWHERE,
+) -> list[Diagnostic]:
+    """All mistakes and warnings of a document, in its order."""
+    from flowctl.document.examination import examine
+
+    try:
+        return examine(source, name, functions, world).report.everything
+    except InvalidDocument as error:
+        return list(error.diagnostics)
 
 
 def read(path: Path) -> str:
@@ -83,6 +107,13 @@ def read(path: Path) -> str:
     from flowctl.document.source import text_of
 
     return text_of(read_file(path), str(path))
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Put another text in a file that holds a document. ``UsageError`` if it cannot be written."""
+    from flowctl.document.files import write_file
+
+    write_file(path, text)
 
 
 def stored(body: bytes | str, digest: str, functions: Mapping[str, Any] = FUNCTIONS) -> Workflow:

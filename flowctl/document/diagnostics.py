@@ -31,13 +31,16 @@ CODES: Mapping[str, str] = {
     "BadValue": "a value of the right type that is not allowed",
     "VerbMissing": "a step without a verb",
     "VerbAmbiguous": "a step with several verbs",
-    "NotExecutable": "part of the language, but not executable yet in this version",
     "BadExpression": "an expression that does not parse",
     "UnknownName": "an expression that names what is not there",
     "UnknownStep": "a reference to a step that is not before this one, in its own or an enclosing scope",
     "UndeclaredSignal": "a signal that `signals` does not declare",
     "UndeclaredSecret": "a secret that `secrets` does not declare",
     "UnknownActivity": "an activity that nobody registers",
+    "UnknownArgument": "an argument that the activity or child does not take",
+    "MissingArgument": "an argument that the activity or child needs",
+    "BadArgument": "an argument that does not fit the activity's signature or the child's input",
+    "UnknownWorkflow": "a file with a child workflow that is not there, or is no document",
     "DuplicateId": "the same id twice in one scope",
     "ReservedId": "an id that is a word of the language",
     "Contradiction": "attributes that exclude each other",
@@ -47,6 +50,9 @@ CODES: Mapping[str, str] = {
     "NoEffect": "something written that changes nothing, or not what it seems to (warning)",
     "Unused": "something declared and never used (warning)",
     "MaybeNull": "a value that can be null where it is used (warning)",
+    "Endless": "a loop that nothing ends but its limit (warning)",
+    "InDoubt": "a timeout after which nobody would undo what may have happened (warning)",
+    "NotIdempotent": "retries of an activity that cannot tell them from new calls (warning)",
 }
 """Every code of a diagnostic, and what it means."""
 
@@ -58,9 +64,16 @@ _BEFORE, _AFTER = 80, 80
 """Characters of a line that are shown before and after the place of a mistake."""
 
 
+class Fix(msgspec.Struct, frozen=True):
+    """How a mistake is mended with certainty: the word that stands at its place, and the one that should."""
+
+    wrong: str
+    right: str
+
+
 class Diagnostic(msgspec.Struct, frozen=True):
     """One mistake. ``line`` and ``column`` count from 1; ``excerpt`` is the line as it can be shown, cut
-    around the character at index ``caret``.
+    around the character at index ``caret``. ``fix`` is what ``validate --fix`` would do about it.
     """
 
     code: str
@@ -72,6 +85,7 @@ class Diagnostic(msgspec.Struct, frozen=True):
     hint: str | None = None
     excerpt: str = ""
     caret: int = 0
+    fix: Fix | None = None
 
     def render(self) -> str:
         """Plain text: what, where and what to do; then the line with a caret."""
@@ -83,6 +97,10 @@ class Diagnostic(msgspec.Struct, frozen=True):
         indent = " " * (len(margin) + _width(self.excerpt[: self.caret]))
         return f"{head}\n{margin}{self.excerpt}\n{indent}^"
 
+    def as_error(self) -> Diagnostic:
+        """The same as a mistake, for whoever takes warnings for that."""
+        return msgspec.structs.replace(self, severity="error")
+
     def to_json(self) -> dict[str, Any]:
         """The shape of ``validate --json``."""
         names = ("code", "severity", "message", "file", "line", "column", "hint")
@@ -90,7 +108,7 @@ class Diagnostic(msgspec.Struct, frozen=True):
 
 
 class Enough(Exception):
-    """``MAX_SHOWN`` diagnostics were found: looking for more would only take time."""
+    """``MAX_SHOWN`` mistakes were found: looking for more would only take time."""
 
 
 class Report:
@@ -99,21 +117,38 @@ class Report:
     def __init__(self, tree: Tree, found: Iterable[Diagnostic] = ()) -> None:
         self._tree = tree
         self._found = dict.fromkeys(found)
+        self._warnings = 0
 
     def error(
-        self, code: str, pointer: Pointer, message: str, *, hint: str | None = None, key: bool = False
+        self,
+        code: str,
+        pointer: Pointer,
+        message: str,
+        *,
+        hint: str | None = None,
+        key: bool = False,
+        fix: tuple[str, str] | None = None,
     ) -> None:
-        """A mistake at the value of ``pointer``, or at its key.
+        """A mistake at the value of ``pointer``, or at its key. ``fix``: the word that stands there, and what
+        was certainly meant.
 
         Silent where the loader has complained already: what stands there is not what the author wrote.
         """
-        self._add("error", code, pointer, message, hint, self._tree.place(pointer, key=key))
+        self._add("error", code, pointer, message, hint, self._tree.place(pointer, key=key), fix)
 
     def error_in_text(
-        self, code: str, pointer: Pointer, message: str, text: str, offset: int, *, hint: str | None = None
+        self,
+        code: str,
+        pointer: Pointer,
+        message: str,
+        text: str,
+        offset: int,
+        *,
+        hint: str | None = None,
+        fix: tuple[str, str] | None = None,
     ) -> None:
         """A mistake at ``offset`` of ``text``, which is (part of) the string at ``pointer``."""
-        self._add("error", code, pointer, message, hint, self._tree.place_in(pointer, text, offset))
+        self._add("error", code, pointer, message, hint, self._tree.place_in(pointer, text, offset), fix)
 
     def warning(
         self, code: str, pointer: Pointer, message: str, *, hint: str | None = None, key: bool = False
@@ -121,15 +156,32 @@ class Report:
         """Something that is allowed and probably not meant."""
         self._add("warning", code, pointer, message, hint, self._tree.place(pointer, key=key))
 
+    def warning_in_text(
+        self, code: str, pointer: Pointer, message: str, text: str, offset: int, *, hint: str | None = None
+    ) -> None:
+        """The same at ``offset`` of ``text``, which is (part of) the string at ``pointer``."""
+        self._add("warning", code, pointer, message, hint, self._tree.place_in(pointer, text, offset))
+
     def _add(
-        self, severity: Severity, code: str, pointer: Pointer, message: str, hint: str | None, place: Place
+        self,
+        severity: Severity,
+        code: str,
+        pointer: Pointer,
+        message: str,
+        hint: str | None,
+        place: Place,
+        fix: tuple[str, str] | None = None,
     ) -> None:
         assert code in CODES, code
         if self._tree.is_broken(pointer):
             return
         found = diagnostic(self._tree.file, self._tree.lines, severity, code, message, place, hint)
-        self._found[found] = None  # several schemas can complain of the same thing
-        if len(self._found) >= MAX_SHOWN:
+        if fix is not None:
+            found = msgspec.structs.replace(found, fix=Fix(*fix))
+        if severity == "error" or self._warnings < MAX_SHOWN:  # warnings must not hide a mistake
+            self._warnings += severity == "warning" and found not in self._found
+            self._found[found] = None  # several schemas can complain of the same thing
+        if len(self._found) - self._warnings >= MAX_SHOWN:
             raise Enough
 
     def line(self, pointer: Pointer) -> int:
@@ -146,9 +198,13 @@ class Report:
         """What should be looked at, in the order of the document."""
         return self._sorted("warning")
 
+    @property
+    def everything(self) -> list[Diagnostic]:
+        """Both, in the order of the document."""
+        return sorted(self._found, key=lambda found: (found.line, found.column, found.severity))
+
     def _sorted(self, severity: Severity) -> list[Diagnostic]:
-        chosen = [found for found in self._found if found.severity == severity]
-        return sorted(chosen, key=lambda found: (found.line, found.column))
+        return [found for found in self.everything if found.severity == severity]
 
     def raise_errors(self) -> None:
         """``InvalidDocument`` with all errors, if there are any."""

@@ -1,4 +1,4 @@
-"""Files that hold documents: regular ones, of a size that can be one.
+"""Files that hold documents: regular ones, of a size that can be one, replaced as a whole.
 
 A name on a command line can be anything: a pipe that never ends, a device, ten gigabytes. It is looked at
 before it is read, through the same descriptor, so that what was looked at is what is read.
@@ -6,7 +6,9 @@ before it is read, through the same descriptor, so that what was looked at is wh
 
 from __future__ import annotations
 
+import codecs
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -50,3 +52,25 @@ def _content(descriptor: int, path: Path) -> bytes:
     if len(data) > MAX_BYTES:
         raise UsageError(f"the file {str(path)!r} is over the limit of {MAX_BYTES:,} bytes for a document")
     return data
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replace the content of a file that was read before, at once or not at all. What it began with to say
+    that it is UTF-8, and who may read it, stays. ``UsageError``.
+    """
+    import tempfile
+
+    real = path.resolve()  # a link goes on leading to the file
+    mark = codecs.BOM_UTF8 if read_file(real).startswith(codecs.BOM_UTF8) else b""
+    try:
+        descriptor, made = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(mark + text.encode())
+            shutil.copymode(real, made)
+            os.replace(made, real)
+        except OSError:
+            os.unlink(made)
+            raise
+    except OSError as error:
+        raise UsageError(f"the file {str(path)!r} cannot be written: {error.strerror}") from None

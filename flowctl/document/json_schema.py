@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any
 from flowctl.document.diagnostics import shown
 from flowctl.document.patterns import compiled
 from flowctl.document.places import Pointer
+from flowctl.document.quick import surely_schema
 from flowctl.document.sentences import Finding, findings, unknown_keys, where
-from flowctl.expressions.hints import nearest
+from flowctl.document.spelling import nearest
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -213,10 +214,8 @@ def weight(schema: Any) -> int:
 
 def schema_problems(schema: Any) -> list[tuple[Pointer, str]]:
     """Why a value cannot serve as a JSON Schema: pointers into it, and sentences. No problem means it can."""
-    from jsonschema import Draft202012Validator
-
     try:
-        found = _found(_validator_class()(Draft202012Validator.META_SCHEMA), schema)
+        found = [] if surely_schema(schema) else _found(_meta(), schema)
     except _OutOfFuel:
         return [((), "the schema is too large")]
     if not found:
@@ -224,6 +223,12 @@ def schema_problems(schema: Any) -> list[tuple[Pointer, str]]:
     return [
         (finding.pointer, f"{where(finding.pointer, 'the schema')} {_misfit(finding)}") for finding in found
     ]
+
+
+def _meta() -> Validator:
+    from jsonschema import Draft202012Validator
+
+    return _validator_class()(Draft202012Validator.META_SCHEMA)
 
 
 def _misfit(finding: Finding) -> str:

@@ -1,4 +1,4 @@
-"""What expressions refer to: every name in a document is there, and comes before the one who asks.
+"""What expressions refer to: every name in a document is there, comes before the one who asks, and fits.
 
 Rules (language.md, section 3):
 
@@ -6,357 +6,391 @@ Rules (language.md, section 3):
    ``steps``, ``switch`` and ``try`` belong to the scope around them; branches, iterations and compensations
    are scopes of their own, of which only the result is seen outside.
 2. Some names are seen in some places only: ``secrets`` in ``with``, ``result`` and ``args`` in ``output`` and
-   compensations, ``error`` in ``catch`` and compensations, ``loop`` in loops. ``ROOTS`` and ``_Scope`` say
-   where.
-3. What the document itself declares (input properties, variables, secrets) is known, so a name that is not
-   among them is a mistake, and the nearest one is named.
+   compensations, ``error`` in ``catch`` and compensations, ``loop`` in loops. ``names.ROOTS`` and ``Scope``
+   say where.
+3. A variable is seen in the scope that sets it, and inside; blocks, cases and iterations of ``while`` have
+   none of their own. Its order is not looked at, because a loop comes back.
+4. What the document itself declares (input properties, variables, secrets) is known, and so is what an
+   activity's annotations, a child or a schema declare; a name that is not among them is a mistake, and the
+   nearest one is named.
+
+The walk goes through the document in its order, so that each step finds the types of the outputs before it.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from flowctl.document.diagnostics import Report, shown
+from flowctl.document.arguments import check_arguments
+from flowctl.document.children import signature_of
+from flowctl.document.diagnostics import shown
+from flowctl.document.inference import Resolve, condition_type, template_type
+from flowctl.document.names import ERROR, FOREACH, REPEATING, NameBook, Problem, everywhere
 from flowctl.document.places import Pointer
-from flowctl.document.structure import LOOPS, VERBS, compensating_steps, parts_of, verb_of
-from flowctl.document.texts import Texts
-from flowctl.errors import ExpressionError
-from flowctl.expressions.hints import did_you_mean, nearest
-
-References = frozenset[tuple[str, ...]]
-Problem = tuple[str, str, str | None]
-"""Code, message and hint."""
-
-ROOTS = frozenset({"input", "steps", "vars", "step", "now", "run"})
-"""Names that every expression sees."""
-
-_ELSEWHERE = {
-    "secrets": "secrets are seen in 'with' only",
-    "result": "it is seen in 'output' and 'compensate' only",
-    "args": "it is seen in 'output' and 'compensate' only",
-    "error": "it is seen in 'catch' and 'compensate' only; elsewhere, write steps.ID.error",
-    "loop": "it is seen inside 'foreach', 'while' and 'until' only",
-}
-
-_FIELDS: Mapping[str, frozenset[str]] = {
-    "run": frozenset(
-        {
-            "id",
-            "workflow",
-            "version",
-            "workflow_id",
-            "parent_id",
-            "attempt",
-            "started_at",
-            "elapsed",
-            "history_length",
-        }
-        | {"history_size", "task_queue", "namespace", "trace_id", "principal"}
-    ),
-    "step": frozenset({"id", "path", "idempotency_key"}),
-    "loop": frozenset({"index", "first", "last", "previous"}),
-    "error": frozenset({"type", "types", "message", "details", "step", "attempt", "cause"}),
-}
-_STEP_FIELDS = frozenset({"output", "status", "error"})
-
-_CONDITIONS = ("if", "while", "until")
-_IN_PLACE = frozenset(
-    {"allOf", "anyOf", "oneOf", "not", "if", "$ref", "patternProperties", "dependentSchemas"}
+from flowctl.document.results import element_of, result_of_branches, result_of_elements, signal_type
+from flowctl.document.scopes import Names, Scope, Seen, assigned
+from flowctl.document.sentences import where
+from flowctl.document.signatures import Signature
+from flowctl.document.spelling import certain, closest, did_you_mean
+from flowctl.document.structure import (
+    LOOPS,
+    catches_of,
+    compensating_steps,
+    mapping,
+    parts_of,
+    verb_of,
 )
+from flowctl.document.subject import Subject
+from flowctl.document.texts import is_literal, texts_in
+from flowctl.document.trees import Reference, offsets_of, paths_in
+from flowctl.document.types import UNKNOWN, WHOLE, Type, described, misfit, of_schema
+from flowctl.errors import ExpressionError
+
+_SECRETS: Names = {"secrets": UNKNOWN}
+_ITERABLE = frozenset({"array", "object"})
 
 
-class _Seen:
-    """The ids seen at one place: those of its own scope, and of the scopes around it as far as they had come.
-
-    The scopes around are not copied but cut off by count, so that a scope costs the same in a document of any
-    length.
+def check_references(subject: Subject) -> NameBook:
+    """Report expressions that do not parse, that name what is not there, or that do not fit where they stand;
+    and calls that do not fit what they call. Returns what was asked for.
     """
-
-    def __init__(self, around: _Seen | None = None) -> None:
-        self._own: dict[str, int] = {}
-        self._around = around
-        self._limit = len(around._own) if around is not None else 0
-
-    def add(self, name: str) -> None:
-        self._own.setdefault(name, len(self._own))
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._own or (self._around is not None and self._around._before(name, self._limit))
-
-    def _before(self, name: str, limit: int) -> bool:
-        if self._own.get(name, limit) < limit:
-            return True
-        return self._around is not None and self._around._before(name, self._limit)
-
-    def __iter__(self) -> Iterator[str]:
-        yield from self._own
-        if self._around is not None:
-            yield from (name for name in self._around if name in self)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Scope:
-    """What expressions see at one place: ids of steps that came before, and names besides ``ROOTS``."""
-
-    ids: _Seen
-    names: frozenset[str] = frozenset()
-
-    def inner(self, *names: str) -> _Scope:
-        """A scope of its own inside this one."""
-        return _Scope(_Seen(self.ids), self.names | frozenset(names))
-
-    def seeing(self, *names: str) -> _Scope:
-        """The same scope where more names are seen."""
-        return _Scope(self.ids, self.names | frozenset(names))
-
-
-def check_references(data: Mapping[str, Any], report: Report, texts: Texts) -> None:
-    """Report expressions that do not parse, or that name what is not there."""
-    _References(data, report, texts).document()
+    walk = _References(subject)
+    walk.document()
+    return walk.book
 
 
 class _References:
-    def __init__(self, data: Mapping[str, Any], report: Report, texts: Texts) -> None:
-        self.data = data
-        self.report = report
-        self.texts = texts
-        self.entries = _mapping(data, "activities")
-        self.all_ids = {step["id"] for step in _all_steps(data) if isinstance(step.get("id"), str)}
-        self.variables = {name for step in _all_steps(data) for name in _mapping(step, "set")}
-        self.secrets = frozenset(name for name in _list(data, "secrets") if isinstance(name, str))
-        self.inputs = _input_names(data.get("input"))
-        self.used_secrets: set[str] = set()
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.data = subject.data
+        self.report = subject.report
+        self.texts = subject.texts
+        steps = [*_all_steps(self.data)]
+        self.book = NameBook(
+            (step["id"] for step in steps if isinstance(step.get("id"), str)),
+            assigned(steps),
+            (name for name in _list(self.data, "secrets") if isinstance(name, str)),
+        )
 
     def document(self) -> None:
-        scope = _Scope(_Seen())
+        nothing = Scope(Seen(), names=everywhere(self.data.get("input")))
+        scope = nothing.inner(self.data.get("steps"))
         self.steps(self.data.get("steps"), ("steps",), scope)
         self.template(self.data.get("output"), ("output",), scope)
-        for index, name in enumerate(_list(self.data, "secrets")):
-            if isinstance(name, str) and name not in self.used_secrets:
-                self.report.warning("Unused", ("secrets", index), f"the secret {shown(name)} is never used")
+        if "output" in self.data:
+            self.result(self.data["output"], ("output",), scope)
 
-    def steps(self, steps: Any, pointer: Pointer, scope: _Scope) -> None:
+    def result(self, value: Any, pointer: Pointer, scope: Scope) -> None:
+        """What becomes the output of the run: its type fits the schema of outputs."""
+        schema = self.data.get("output_schema")
+        if not isinstance(schema, dict):
+            return
+        wanted, made = of_schema(schema), template_type(value, self.resolve(scope))
+        found = misfit(made, wanted)
+        if found is None:
+            return
+        relative, what = found
+        lacking = wanted.required - made.fields.keys() if not relative else frozenset()
+        for name in made.fields.keys() - wanted.fields.keys() - wanted.required:
+            meant = closest(name, lacking)
+            if meant:
+                message = f"the output has no {shown(name)} by its schema"
+                hint, fix = f"did you mean {meant[0]!r}?", _fix(name, certain(name, lacking))
+                self.report.error("UnknownKey", (*pointer, name), message, hint=hint, key=True, fix=fix)
+                return
+        self.report.error("WrongType", pointer + relative, f"{shown(where(relative, 'output'))} {what}")
+
+    # --- steps
+
+    def steps(self, steps: Any, pointer: Pointer, scope: Scope) -> Type:
+        """A list of steps. Returns the type of its result, if its last step always runs."""
+        result = UNKNOWN
         for index, step in enumerate(steps if isinstance(steps, list) else ()):
             if isinstance(step, dict):
-                self.step(step, (*pointer, index), scope)
+                result = self.step(step, (*pointer, index), scope)
                 if isinstance(step.get("id"), str):
-                    scope.ids.add(step["id"])
+                    scope.ids.add(step["id"], result)
+                    self.book.named.append((step["id"], (*pointer, index, "id")))
+                if "if" in step or step.get("optional") is True:
+                    result = UNKNOWN
+        return result
 
-    def step(self, step: Mapping[str, Any], pointer: Pointer, scope: _Scope) -> None:
+    def step(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        """One step. Returns the type of its output, if it runs."""
         self.condition(step.get("if"), (*pointer, "if"), scope)
-        before = scope.inner()
+        entry = self.subject.entry(step.get("activity"))
+        holder = entry if "compensate" in entry and "compensate" not in step else step
+        undone = isinstance(holder.get("compensate"), dict)
+        before = scope.inner() if undone else scope
         verb = verb_of(step)
-        if verb is not None:
-            self.verb(verb, step, pointer, scope)
+        result = self.verb(verb, step, pointer, scope) if verb is not None else UNKNOWN
         self.template(step.get("idempotency_key"), (*pointer, "idempotency_key"), scope)
-        self.template(step.get("output"), (*pointer, "output"), scope.seeing("result", "args"))
-        holder, place = step, pointer
-        entry = self.entries.get(str(step.get("activity")))
-        if "compensate" not in step and verb == "activity" and isinstance(entry, dict):
-            holder, place = entry, ("activities", str(step["activity"]))
-        self.compensation(holder, place, before)
+        output = result
+        if "output" in step or undone:
+            seen = {"result": result, "args": template_type(step.get("with", {}), self.resolve(scope))}
+            reshaping = scope.seeing(seen)
+            self.template(step.get("output"), (*pointer, "output"), reshaping)
+            if "output" in step:
+                output = template_type(step["output"], self.resolve(reshaping))
+            place = pointer if holder is step else ("activities", str(step["activity"]))
+            self.compensation(holder, place, before.seeing({**seen, "error": ERROR}))
+        return output
 
-    def verb(self, verb: str, step: Mapping[str, Any], pointer: Pointer, scope: _Scope) -> None:
-        """The expressions of the verb itself, then the steps inside it."""
-        self.template(step.get("with"), (*pointer, "with"), scope.seeing("secrets"))
-        if verb in LOOPS:
-            names = ("loop",) if verb != "foreach" else ("loop", str(step.get("as", "item")))
-            condition = scope.inner(*names) if verb != "foreach" else scope
-            self.condition(step[verb], (*pointer, verb), condition)
-            inside = scope.inner(*names)
-        else:
-            inside = scope
-            if not list(VERBS[verb].parts(step)):
-                self.template(step[verb], (*pointer, verb), scope)
-        self.clauses(verb, step, pointer, scope)
-        for relative, steps in parts_of(step, verb):
-            own = inside.inner() if VERBS[verb].scope else inside
-            if relative[0] == "catch":
-                own = own.seeing(_caught(step, relative))
-            self.steps(steps, pointer + relative, own)
-            if relative[0] == "parallel" and len(relative) == 3:
-                self.template(
-                    step["parallel"][relative[1]].get("output"), (*pointer, *relative[:2], "output"), own
-                )
+    def verb(self, verb: str, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        """The expressions of the verb itself, then the steps inside it. Returns the type of its result."""
+        self.template(step.get("with"), (*pointer, "with"), scope.seeing(_SECRETS))
+        inner = _VERBS.get(verb)
+        if inner is not None:
+            return inner(self, step, pointer, scope)
+        self.template(step[verb], (*pointer, verb), scope)
+        return UNKNOWN
 
-    def clauses(self, verb: str, step: Mapping[str, Any], pointer: Pointer, scope: _Scope) -> None:
-        """Conditions of ``switch`` cases and catches."""
-        for index, case in enumerate(_list(step, "switch") if verb == "switch" else ()):
-            if isinstance(case, dict):
-                self.condition(case.get("if"), (*pointer, "switch", index, "if"), scope)
-        catches = step.get("catch") if verb == "try" else None
-        for relative, catch in _catches(catches):
-            own = scope.seeing(_caught(step, relative))
+    def call(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        """An activity or a child."""
+        signature = self.called(step, pointer, scope)
+        return signature.returns if signature is not None and step.get("detached") is not True else UNKNOWN
+
+    def called(self, holder: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Signature | None:
+        """What a step or a compensation calls. Its arguments are checked."""
+        verb = "activity" if "activity" in holder else "workflow"
+        name = holder.get(verb)
+        signature = (
+            self.subject.signature(name) if verb == "activity" else self.subject.children.signature(name)
+        )
+        if signature is not None:
+            given, place, caller = holder.get("with", {}), (*pointer, "with"), (*pointer, verb)
+            check_arguments(self.report, given, place, signature, self.resolve(scope), caller=caller)
+        return signature
+
+    def wait(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        written = step["wait_for_signal"]
+        return signal_type(written if isinstance(written, list) else [written], self.subject.signals)
+
+    def set(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        self.template(step["set"], (*pointer, "set"), scope)
+        for name in mapping(step["set"]):
+            self.book.assigned.append((name, (*pointer, "set", name), step.get("id")))
+        return template_type(step["set"], self.resolve(scope)) if "id" in step else UNKNOWN
+
+    def returned(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        self.template(step["return"], (*pointer, "return"), scope)
+        self.result(step["return"], (*pointer, "return"), scope)
+        return UNKNOWN
+
+    def successor(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        """A run that continues as new calls itself. A literal was held against the whole schema already."""
+        place = (*pointer, "continue_as_new")
+        self.template(step["continue_as_new"], place, scope)
+        given = mapping(step["continue_as_new"]).get("input")
+        if self.subject.input_schema is not None and not is_literal(given):
+            signature = signature_of("the successor", self.data)
+            inside = (*place, "input")
+            check_arguments(self.report, given, inside, signature, self.resolve(scope), caller=inside)
+        return UNKNOWN
+
+    def patch(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        return WHOLE
+
+    def block(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        return self.steps(step["steps"], (*pointer, "steps"), scope)
+
+    def foreach(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        place, steps = (*pointer, "foreach"), step.get("steps")
+        items = self.bare(step["foreach"], place, scope)
+        if not items.kinds & _ITERABLE:
+            message = f"'foreach' needs a list or a mapping, and this is {described(items.kinds)}"
+            self.report.error("WrongType", place, message)
+        variable = str(step.get("as", "item"))
+        inside = scope.inner(steps, {"loop": FOREACH, variable: element_of(items)})
+        return result_of_elements(self.steps(steps, (*pointer, "steps"), inside), step.get("wait", "all"))
+
+    def repeat(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        verb, steps = str(verb_of(step)), step.get("steps")
+        inside = scope.inner(steps, {"loop": REPEATING}, variables=False)
+        outer = scope.seeing(inside.names)
+        self.condition(step[verb], (*pointer, verb), outer, inner=inside.ids.declared)
+        return self.steps(steps, (*pointer, "steps"), inside)
+
+    def branches(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        results: dict[str, Type] = {}
+        for relative, steps in parts_of(step, "parallel"):
+            own = scope.inner(steps)
+            name = str(relative[1])
+            results[name] = self.steps(steps, pointer + relative, own)
+            branch = mapping(step["parallel"][name])
+            self.template(branch.get("output"), (*pointer, *relative[:2], "output"), own)
+            if "output" in branch:
+                results[name] = template_type(branch["output"], self.resolve(own))
+        return result_of_branches(results, step.get("wait", "all"))
+
+    def clauses(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        """``try``, its catches, which see the error, and ``finally``."""
+        self.steps(step["try"], (*pointer, "try"), scope)
+        for relative, catch in catches_of(step):
+            own = scope.seeing({str(catch.get("as", "error")): ERROR})
             self.condition(catch.get("if"), (*pointer, *relative, "if"), own)
+            self.steps(catch.get("steps"), (*pointer, *relative, "steps"), own)
+        self.steps(step.get("finally"), (*pointer, "finally"), scope)
+        return UNKNOWN
 
-    def compensation(self, holder: Mapping[str, Any], pointer: Pointer, scope: _Scope) -> None:
+    def cases(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        for index, case in enumerate(_list(step, "switch")):
+            self.condition(mapping(case).get("if"), (*pointer, "switch", index, "if"), scope)
+        for relative, steps in parts_of(step, "switch"):
+            self.steps(steps, pointer + relative, scope)
+        return UNKNOWN
+
+    def rollback(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
+        """What is kept is a step before, in the same branch or iteration: nothing else is undone here."""
+        name = mapping(step["rollback"]).get("to")
+        if not isinstance(name, str) or scope.ids.before_in_own(name):
+            return UNKNOWN
+        place = (*pointer, "rollback", "to")
+        if name in self.book.all_ids:
+            message = (
+                f"the step {shown(name)} is not one that was completed before, in this branch or iteration"
+            )
+            self.report.error("UnknownStep", place, message, hint="'rollback: all' undoes all of this one")
+        else:
+            known = [seen for seen in scope.ids if scope.ids.before_in_own(seen)]
+            fix = _fix(name, certain(name, known))
+            message, hint = f"there is no step {shown(name)}", did_you_mean(name, known)
+            self.report.error("UnknownStep", place, message, hint=hint, fix=fix)
+        return UNKNOWN
+
+    def compensation(self, holder: Mapping[str, Any], pointer: Pointer, scope: Scope) -> None:
         """A compensation sees the scope as it was when the step started, and what became of it."""
         compensate = holder.get("compensate")
         if not isinstance(compensate, dict):
             return
-        own = scope.inner("result", "args", "error")
-        place = (*pointer, "compensate", "with")
-        found = self.template(compensate.get("with"), place, own.seeing("secrets"))
-        if compensate.get("after") == "attempted" and any(reference[0] == "result" for reference in found):
-            message = "'result' is null here if the step did not complete ('after: attempted')"
-            self.report.warning(
-                "MaybeNull", place, message, hint="use step.idempotency_key to name what to undo"
-            )
+        own = scope.inner(compensate.get("steps"))
+        if compensate.get("after") == "attempted":
+            own = own.doubting({"result"})
+        place = (*pointer, "compensate")
+        self.template(compensate.get("with"), (*place, "with"), own.seeing(_SECRETS))
+        if "activity" in compensate or "workflow" in compensate:
+            self.called(compensate, place, own)
         for relative, steps in compensating_steps(holder):
             self.steps(steps, pointer + relative, own)
 
     # --- one value
 
-    def condition(self, value: Any, pointer: Pointer, scope: _Scope) -> None:
-        """A bare expression, or one in ``${{ }}``."""
+    def resolve(self, scope: Scope) -> Resolve:
+        """What the types of expressions are made of, in a scope."""
+        return functools.partial(self.book.type_of, scope=scope)
+
+    def condition(self, value: Any, pointer: Pointer, scope: Scope, *, inner: Collection[str] = ()) -> None:
+        """An expression that must yield true or false. ``inner`` are the ids inside a loop, which its
+        condition does not see.
+        """
+        found = self.bare(value, pointer, scope, inner=inner)
+        if "boolean" not in found.kinds:
+            message = f"a condition must yield true or false, and this is {described(found.kinds)}"
+            hint = "compare it, for example with '==' or '>'"
+            self.report.error("WrongType", pointer, message, hint=hint)
+
+    def bare(self, value: Any, pointer: Pointer, scope: Scope, *, inner: Collection[str] = ()) -> Type:
+        """A bare expression, or one in ``${{ }}``. Returns its type."""
         if not isinstance(value, str):
-            return
+            return UNKNOWN
         try:
             parsed = self.texts.condition(value)
         except ExpressionError as error:
             self.broken(error, pointer, value)
-            return
+            return UNKNOWN
+        right = True
         for reference in sorted(parsed.references):
-            self.reference(reference, pointer, value, scope)
+            problem = self.book.problem(reference, scope)
+            right = right and problem is None
+            if problem is None:
+                continue
+            if reference[0] == "steps" and reference[1:2] and reference[1] in inner:
+                hint = "the condition of a loop sees the result of its last iteration, loop.previous"
+                problem = problem._replace(hint=hint)
+            self.say(problem, reference, pointer, value, bare=True)
+        return condition_type(value, self.resolve(scope)) if right else UNKNOWN
 
-    def template(self, value: Any, pointer: Pointer, scope: _Scope) -> References:
-        """All texts in a value; the references in them. If something is wrong, one text after the other."""
+    def template(self, value: Any, pointer: Pointer, scope: Scope) -> None:
+        """All texts in a value. If something is wrong, one text after the other."""
         try:
             found = self.texts.template(value).references
-            right = all(self.problem(reference, scope) is None for reference in found)
+            problems = [self.book.problem(reference, scope) for reference in found]
+            right = problems.count(None) == len(problems)
         except ExpressionError:
             found, right = frozenset(), False
-        for place, text in _texts(value, pointer) if not right else ():
-            try:
-                parsed = self.texts.template(text)
-            except ExpressionError as error:
-                self.broken(error, place, text)
-                continue
-            for reference in sorted(parsed.references):
-                self.reference(reference, place, text, scope)
-        return found
+        doubtful = any(reference[0] in scope.doubtful for reference in found)
+        for place, text in texts_in(value, pointer) if doubtful or not right else ():
+            self.text(text, place, scope)
+
+    def text(self, text: str, pointer: Pointer, scope: Scope) -> None:
+        """What is wrong with the expressions in one text."""
+        try:
+            parsed = self.texts.template(text)
+        except ExpressionError as error:
+            self.broken(error, pointer, text)
+            return
+        for reference in sorted(parsed.references):
+            problem = self.book.problem(reference, scope)
+            if problem is not None:
+                self.say(problem, reference, pointer, text)
+        for path in paths_in(text) if scope.doubtful else ():
+            if path.root in scope.doubtful and not path.forgiven:
+                message = f"{shown(path.root)} is null here if the step did not complete ('after: attempted')"
+                hint = "use step.idempotency_key to name what to undo, or default(…, …)"
+                self.report.warning_in_text("MaybeNull", pointer, message, text, path.offset, hint=hint)
 
     def broken(self, error: ExpressionError, pointer: Pointer, text: str) -> None:
         source, offset = (error.source, error.offset or 0) if error.source else (text, 0)
         self.report.error_in_text("BadExpression", pointer, error.message, source, offset, hint=error.hint)
 
-    def reference(self, reference: tuple[str, ...], pointer: Pointer, text: str, scope: _Scope) -> None:
-        """Report a reference, somewhere in ``text``, to what is not there."""
-        problem = self.problem(reference, scope)
-        if problem is not None:
-            code, message, hint = problem
-            offset = max(text.find(".".join(reference)), 0) or max(text.find(reference[0]), 0)
-            self.report.error_in_text(code, pointer, message, text, offset, hint=hint)
-
-    def problem(self, reference: tuple[str, ...], scope: _Scope) -> Problem | None:
-        """What is wrong with a reference."""
-        root, *rest = reference
-        if root == "secrets":
-            return self.secret(rest, scope)
-        if root not in ROOTS and root not in scope.names:
-            return self.unknown_root(root, scope)
-        if not rest:
-            return None
-        look = _LOOK.get(root)
-        if look is not None:
-            return look(self, rest, scope)
-        if root in _FIELDS and rest[0] not in _FIELDS[root]:
-            return (
-                "UnknownName",
-                f"{shown(root)} has no {shown(rest[0])}",
-                did_you_mean(rest[0], _FIELDS[root]),
-            )
-        return None
-
-    def input_reference(self, rest: list[str], scope: _Scope) -> Problem | None:
-        if self.inputs is None or rest[0] in self.inputs:
-            return None
-        hint = did_you_mean(rest[0], self.inputs)
-        return "UnknownName", f"the input has no property {shown(rest[0])}", hint
-
-    def variable_reference(self, rest: list[str], scope: _Scope) -> Problem | None:
-        if rest[0] in self.variables:
-            return None
-        hint = did_you_mean(rest[0], self.variables) or "set it with 'set: {NAME: VALUE}'"
-        return "UnknownName", f"no step sets the variable {shown(rest[0])}", hint
-
-    def unknown_root(self, root: str, scope: _Scope) -> Problem:
-        message = f"nothing is called {shown(root)} here"
-        if root in _ELSEWHERE:
-            return "UnknownName", message, _ELSEWHERE[root]
-        if root in scope.ids:
-            return "UnknownName", message, f"the output of the step is steps.{root}.output"
-        if self.inputs is not None and root in self.inputs:
-            return "UnknownName", message, f"a property of the input is input.{root}"
-        if root in self.variables:
-            return "UnknownName", message, f"a variable is vars.{root}"
-        return "UnknownName", message, did_you_mean(root, ROOTS | scope.names, "there are")
-
-    def secret(self, rest: list[str], scope: _Scope) -> Problem | None:
-        if "secrets" not in scope.names:
-            return "UndeclaredSecret", "a secret cannot be used here", _ELSEWHERE["secrets"]
-        if rest and rest[0] in self.secrets:
-            self.used_secrets.add(rest[0])
-            return None
-        if not rest:
-            return "UndeclaredSecret", "which secret?", "write secrets.NAME"
-        near = nearest(rest[0], self.secrets)
-        hint = f"did you mean {near!r}?" if near else f"declare it: 'secrets: [{rest[0]}]'"
-        return "UndeclaredSecret", f"the secret {shown(rest[0])} is not declared", hint
-
-    def step_reference(self, rest: list[str], scope: _Scope) -> Problem | None:
-        name = rest[0]
-        if name not in scope.ids:
-            if name in self.all_ids:
-                hint = "only steps before this one, in its own or an enclosing scope, are seen"
-                return "UnknownStep", f"the step {shown(name)} is not seen here", hint
-            return (
-                "UnknownStep",
-                f"there is no step {shown(name)}",
-                did_you_mean(name, scope.ids, "before this one are"),
-            )
-        if len(rest) > 1 and rest[1] not in _STEP_FIELDS:
-            near = nearest(rest[1], _STEP_FIELDS)
-            hint = f"did you mean steps.{name}.{near}?" if near else f"its output is steps.{name}.output"
-            return "UnknownName", f"a step has no {shown(rest[1])}", hint
-        return None
+    def say(
+        self, problem: Problem, reference: Reference, pointer: Pointer, text: str, *, bare: bool = False
+    ) -> None:
+        """Report what is wrong with a reference, wherever it stands in ``text``."""
+        for offset in offsets_of(text, reference, problem.at, bare=bare):
+            code, message, hint = problem.code, problem.message, problem.hint
+            if problem.at == 1:
+                self.book.lost[reference[0], reference[1]] += 1
+            if problem.warning:
+                self.report.warning_in_text(code, pointer, message, text, offset, hint=hint)
+            else:
+                fix = _fix(reference[problem.at], problem.instead)
+                self.report.error_in_text(code, pointer, message, text, offset, hint=hint, fix=fix)
 
 
-_LOOK: Mapping[str, Callable[[_References, list[str], _Scope], Problem | None]] = {
-    "steps": _References.step_reference,
-    "input": _References.input_reference,
-    "vars": _References.variable_reference,
+_VERBS: Mapping[str, Callable[[_References, Mapping[str, Any], Pointer, Scope], Type]] = {
+    "activity": _References.call,
+    "workflow": _References.call,
+    "wait_for_signal": _References.wait,
+    "set": _References.set,
+    "patch": _References.patch,
+    "return": _References.returned,
+    "continue_as_new": _References.successor,
+    "steps": _References.block,
+    "foreach": _References.foreach,
+    "while": _References.repeat,
+    "until": _References.repeat,
+    "parallel": _References.branches,
+    "try": _References.clauses,
+    "switch": _References.cases,
+    "rollback": _References.rollback,
 }
-"""What knows the names under a root."""
+"""How the verbs are walked that are more than one value with expressions."""
+assert set(_VERBS) > LOOPS
 
 
-def _texts(value: Any, pointer: Pointer) -> Iterator[tuple[Pointer, str]]:
-    """The texts in a value that hold an expression."""
-    if isinstance(value, str):
-        if "${{" in value:
-            yield pointer, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _texts(item, (*pointer, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts(item, (*pointer, index))
-
-
-def _input_names(schema: Any) -> Collection[str] | None:
-    """The only properties that an input can have, or None if others can come."""
-    properties = _mapping(schema, "properties") if isinstance(schema, dict) else {}
-    if not properties or schema.get("additionalProperties", False) is not False:
-        return None
-    return None if any(keyword in schema for keyword in _IN_PLACE) else properties
+def _fix(wrong: str, right: str | None) -> tuple[str, str] | None:
+    return (wrong, right) if right is not None else None
 
 
 def _all_steps(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Every step of a document, wherever it stands."""
     lists = [data.get("steps")]
-    lists += [steps for entry in _mapping(data, "activities").values() for _, steps in _compensations(entry)]
+    lists += [
+        steps for entry in mapping(data.get("activities")).values() for _, steps in _compensations(entry)
+    ]
     while lists:
         steps = lists.pop()
         for step in steps if isinstance(steps, list) else ():
@@ -369,26 +403,6 @@ def _all_steps(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _compensations(holder: Any) -> Iterator[tuple[Pointer, Any]]:
     return compensating_steps(holder) if isinstance(holder, dict) else iter(())
-
-
-def _catches(catches: Any) -> Iterator[tuple[Pointer, Mapping[str, Any]]]:
-    if isinstance(catches, dict):
-        yield ("catch",), catches
-    for index, catch in enumerate(catches if isinstance(catches, list) else ()):
-        if isinstance(catch, dict):
-            yield ("catch", index), catch
-
-
-def _caught(step: Mapping[str, Any], relative: Pointer) -> str:
-    """The name of the error in a catch."""
-    found = dict(_catches(step.get("catch")))
-    catch = next((one for place, one in found.items() if relative[: len(place)] == place), {})
-    return str(catch.get("as", "error"))
-
-
-def _mapping(holder: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = holder.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _list(holder: Mapping[str, Any], key: str) -> list[Any]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,10 @@ from flowctl.document import vocabulary
 from flowctl.document.diagnostics import MAX_SHOWN, Report, shown
 from flowctl.document.json_schema import unique_items
 from flowctl.document.places import Pointer
+from flowctl.document.quick import DURATION, surely_fits
 from flowctl.document.sentences import Finding, findings
-from flowctl.document.structure import VERBS, compensating_steps, parts_of, verbs_of
+from flowctl.document.spelling import closest
+from flowctl.document.structure import LOOPS, VERBS, compensating_steps, parts_of, verbs_of
 from flowctl.values import kind_of
 
 if TYPE_CHECKING:
@@ -48,20 +50,25 @@ def _schemas() -> Traversable:
 
 
 @functools.cache
-def _validators() -> Mapping[str, Validator]:
-    """A validator for each verb, and one for the document around the steps (the empty name)."""
+def _shapes() -> Mapping[str, dict[str, Any]]:
+    """The schema of each verb, and that of the document around the steps (the empty name)."""
+    whole = schema()
+    definitions = whole.pop("$defs")
+    parts = {"": whole, **{verb: definitions[f"{verb}_step"] for verb in VERBS}}
+    return {name: _inlined(part, definitions) for name, part in parts.items()}
+
+
+@functools.cache
+def _validator(name: str) -> Validator:
+    """What finds the mistakes, where there are some: most parts plainly fit."""
     from jsonschema import Draft202012Validator, FormatChecker, validators
 
     # The stock keyword compares each item with each, if they are of several types.
     make = validators.extend(Draft202012Validator, {"uniqueItems": unique_items})  # type: ignore[no-untyped-call]
     formats = FormatChecker(formats=())
-    formats.checks("flowctl-duration", raises=ValueError)(_is_duration)
-    whole = schema()
-    definitions = whole.pop("$defs")
-    shapes = {"": whole, **{verb: definitions[f"{verb}_step"] for verb in VERBS}}
-    return {
-        name: make(_inlined(shape, definitions), format_checker=formats) for name, shape in shapes.items()
-    }
+    formats.checks(DURATION, raises=ValueError)(_is_duration)
+    made: Validator = make(_shapes()[name], format_checker=formats)
+    return made
 
 
 def _is_duration(value: object) -> bool:
@@ -89,7 +96,9 @@ def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
 
 
 def _is_annotation(key: str, value: Any) -> bool:
-    return key == "description" and isinstance(value, str)
+    return (key == "description" and isinstance(value, str)) or (
+        key == "examples" and isinstance(value, list)
+    )
 
 
 @functools.cache
@@ -107,7 +116,6 @@ def check_shape(data: Any, report: Report) -> None:
 class _Shape:
     def __init__(self, report: Report) -> None:
         self.report = report
-        self.validators = _validators()
 
     def document(self, data: Any) -> None:
         if not isinstance(data, dict):
@@ -145,8 +153,13 @@ class _Shape:
             )
             return
         found = verbs_of(step)
-        if len(found) == 1:
+        loop = _misspelt_loop(step) if found == ["steps"] else None
+        if loop is not None:
+            meant, certainly = vocabulary.hint(loop, "", LOOPS), vocabulary.instead(loop, "", LOOPS)
+            self.unknown_key((*pointer, loop), name, meant, certainly)
+        elif len(found) == 1:
             self.validate(found[0], step, pointer, name)
+        if len(found) == 1:
             self.inner(parts_of(step, found[0]), pointer)
         elif found:
             listed = " and ".join(f"'{verb}'" for verb in found)
@@ -162,29 +175,32 @@ class _Shape:
         """A step without a verb has a misspelt one, or a word from elsewhere, or really none."""
         known = {*VERBS, *(key for allowed in attributes().values() for key in allowed)}
         unknown = [key for key in step if key not in known or key in vocabulary.FOREIGN["step"]]
+        free = known - step.keys()
         for key in unknown:
-            hint = vocabulary.hint(key, "step", known)
-            self.report.error(
-                "UnknownKey", (*pointer, key), f"unknown key {shown(key)} in {name}", hint=hint, key=True
-            )
+            meant = VERBS.keys() if closest(key, VERBS) else free  # a verb is what is missing
+            hint, instead = vocabulary.hint(key, "step", meant), vocabulary.instead(key, "step", free)
+            self.unknown_key((*pointer, key), name, hint, instead or vocabulary.instead(key, "step", meant))
         if not unknown:
             hint = "such as 'activity', 'sleep', 'wait_for_signal', 'switch' or 'steps'"
             self.report.error("VerbMissing", pointer, f"{name} has no verb", hint=hint)
 
     def validate(self, verb: str, value: dict[str, Any], pointer: Pointer, name: str) -> None:
-        errors = self.validators[verb].iter_errors(value)
+        if surely_fits(_shapes()[verb], value):
+            return
+        errors = _validator(verb).iter_errors(value)
         found = list(itertools.islice((f for error in errors for f in findings(error)), MAX_SHOWN))
         misspelt = {vocabulary.meant(str(f.pointer[-1]), f.known) for f in found if f.kind == "unknown"}
         for finding in dict.fromkeys(found):
-            if finding.kind != "missing" or finding.pointer[-1] not in misspelt:
-                self.say(finding, pointer, name, verb)
+            if finding.kind == "unknown":
+                free = self.free(finding, value, verb)
+                self.unknown(finding, pointer + finding.pointer, name, verb, free)
+            elif finding.kind != "missing" or finding.pointer[-1] not in misspelt:
+                self.say(finding, pointer, name)
 
-    def say(self, finding: Finding, pointer: Pointer, name: str, verb: str) -> None:
+    def say(self, finding: Finding, pointer: Pointer, name: str) -> None:
         subject = _subject(finding.pointer, name)
         place = pointer + finding.pointer
-        if finding.kind == "unknown":
-            self.unknown(finding, place, name, verb)
-        elif finding.kind == "missing":
+        if finding.kind == "missing":
             around = _subject(finding.pointer[:-1], name)
             message = f"{shown(finding.pointer[-1])} is missing in {around}"
             self.report.error(
@@ -195,17 +211,45 @@ class _Shape:
             hint = "nothing stands after the ':'" if finding.what.endswith("not null") else None
             self.report.error(code, place, f"{subject} {finding.what}", hint=hint, key=finding.key)
 
-    def unknown(self, finding: Finding, place: Pointer, name: str, verb: str) -> None:
+    def unknown(self, finding: Finding, place: Pointer, name: str, verb: str, free: Collection[str]) -> None:
+        """A key that is not possible there. ``free`` are those that are, and are not written already."""
         key = str(finding.pointer[-1])
         owners = [f"'{other}'" for other, allowed in attributes().items() if key in allowed and other != verb]
         around = _subject(finding.pointer[:-1], name)
         if len(finding.pointer) == 1 and verb and owners and key not in VERBS:
             message = f"{shown(key)} is not possible on '{verb}' in {name}"
-            hint = f"it belongs to {' and '.join(owners)}" if len(owners) <= 3 else ""
+            hint = f"it belongs to {' and '.join(owners)}" if len(owners) <= 3 else None
+            self.report.error("UnknownKey", place, message, hint=hint, key=True)
         else:
-            message = f"unknown key {shown(key)} in {around}"
-            hint = vocabulary.hint(key, _kind(finding.pointer[:-1], verb), finding.known) or ""
-        self.report.error("UnknownKey", place, message, hint=hint or None, key=True)
+            kind = _kind(finding.pointer[:-1], verb)
+            hint = vocabulary.hint(key, kind, free if vocabulary.meant(key, free) else finding.known)
+            self.unknown_key(place, around, hint, vocabulary.instead(key, kind, free))
+
+    def free(self, finding: Finding, value: Any, verb: str) -> list[str]:
+        """The keys that are known where an unknown one stands, and are not written there already. Of several
+        that are equally near in a step, those that can have its value.
+        """
+        *around, key = finding.pointer
+        for part in around:
+            value = value[part]
+        free = [known for known in finding.known if known not in value]
+        close = closest(str(key), free) if not around else []
+        if len(close) < 2:
+            return free
+        schemas = _shapes()[verb]["properties"]
+        return [word for word in close if surely_fits(schemas[word], value[key])] or free
+
+    def unknown_key(self, place: Pointer, around: str, hint: str | None, instead: str | None) -> None:
+        key = str(place[-1])
+        fix = (key, instead) if instead is not None else None
+        message = f"unknown key {shown(key)} in {around}"
+        self.report.error("UnknownKey", place, message, hint=hint, key=True, fix=fix)
+
+
+def _misspelt_loop(step: Mapping[str, Any]) -> str | None:
+    """The key that should make a loop of a block, and is misspelt."""
+    known = attributes()["steps"]
+    return next((key for key in step if key not in known and closest(key, LOOPS)), None)
 
 
 _MISSING_HINTS = {

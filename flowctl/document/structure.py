@@ -16,6 +16,9 @@ from flowctl.document.places import Pointer
 DEFAULT_TIMEOUT = "24h"
 """The longest life of a run whose document does not say."""
 
+DEFAULT_ITERATIONS = 1_000
+"""Iterations of a ``while`` or ``until`` that does not say."""
+
 Parts = Iterator[tuple[Pointer, Any]]
 """Pointers, relative to a step, and what stands there: a list of steps, if the author wrote one."""
 
@@ -47,12 +50,9 @@ def _cases(step: Mapping[str, Any]) -> Parts:
 
 def _clauses(step: Mapping[str, Any]) -> Parts:
     yield ("try",), step["try"]
-    catches = step.get("catch")
-    for pointer, catch in (
-        [((), catches)] if isinstance(catches, dict) else [((i,), c) for i, c in _items(catches)]
-    ):
-        if isinstance(catch, dict) and "steps" in catch:
-            yield ("catch", *pointer, "steps"), catch["steps"]
+    for pointer, catch in catches_of(step):
+        if "steps" in catch:
+            yield (*pointer, "steps"), catch["steps"]
     if "finally" in step:
         yield ("finally",), step["finally"]
 
@@ -99,14 +99,6 @@ VERBS: Mapping[str, Verb] = {
 LOOPS = frozenset({"foreach", "while", "until"})
 """Verbs in which ``steps`` is an attribute."""
 
-NOT_YET_VERBS = frozenset(
-    {"send_signal", "parallel", "foreach", "while", "until", "try", "workflow", "patch", "attributes"}
-    | {"continue_as_new", "rollback"}
-)
-NOT_YET_ATTRIBUTES = frozenset({"commit", "pivot"})
-NOT_YET_COMPENSATIONS = frozenset({"workflow", "rollback"})
-"""What the language has and this version does not execute: refused by name, when a document is read."""
-
 
 def verbs_of(step: Mapping[str, Any]) -> list[str]:
     """The verbs of a step; exactly one, if it is right."""
@@ -127,11 +119,31 @@ def parts_of(step: Mapping[str, Any], verb: str) -> Parts:
     return VERBS[verb].parts(step)
 
 
+def catches_of(step: Mapping[str, Any]) -> Iterator[tuple[Pointer, Mapping[str, Any]]]:
+    """The catches of a ``try``, one or a list of them, and where they stand."""
+    written = step.get("catch")
+    if isinstance(written, dict):
+        yield ("catch",), written
+    for index, catch in enumerate(written if isinstance(written, list) else ()):
+        if isinstance(catch, dict):
+            yield ("catch", index), catch
+
+
+def patch_of(patch: Mapping[str, Any]) -> tuple[str, int, int]:
+    """The change of a ``patch``, and its oldest and newest version."""
+    return patch["id"], patch.get("min", 1), patch.get("max", 2)
+
+
 def compensating_steps(holder: Mapping[str, Any]) -> Parts:
     """The same for the ``compensate`` of a step or an activity entry."""
     compensate = holder.get("compensate")
     if isinstance(compensate, dict) and "steps" in compensate:
         yield ("compensate", "steps"), compensate["steps"]
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a mapping; whoever looks into it need not ask."""
+    return value if isinstance(value, dict) else {}
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:

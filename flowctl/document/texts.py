@@ -6,9 +6,10 @@ holds it, which lives as long as this table does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from flowctl.document.places import Pointer
 from flowctl.expressions import FUNCTIONS, Expression, Function, Template, condition, template
 
 
@@ -34,3 +35,21 @@ class Texts:
         if text not in self._conditions:
             self._conditions[text] = condition(text, functions=self._functions)
         return self._conditions[text]
+
+
+def texts_in(value: Any, pointer: Pointer) -> Iterator[tuple[Pointer, str]]:
+    """The texts in a value that hold an expression, and where they stand."""
+    if isinstance(value, str):
+        if "${{" in value:
+            yield pointer, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from texts_in(item, (*pointer, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from texts_in(item, (*pointer, index))
+
+
+def is_literal(value: Any) -> bool:
+    """Whether a value is what it says: no text in it is an expression, or looks like one."""
+    return next(texts_in(value, ()), None) is None

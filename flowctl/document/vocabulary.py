@@ -8,10 +8,9 @@ that ``maxAttempts`` and ``max-attempts`` are one entry.
 # ruff: noqa: E501 - a dictionary is read by the line
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
-from flowctl.expressions.hints import nearest
+from flowctl.document.spelling import certain, nearest, normalised
 
 _STEP = {
     "run call action task function invoke operation execute command": "call an activity: 'activity: NAME' with 'with: {…}'",
@@ -102,12 +101,72 @@ FOREIGN: Mapping[str, Mapping[str, str]] = {
 }
 """Hints by kind of mapping and normalised word."""
 
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+_RENAMED = {
+    "step": {
+        "activity": "call action task function invoke operation run uses",
+        "if": "when condition only_if guard",
+        "steps": "do sequence block tasks",
+        "sleep": "delay pause timer sleep_for wait",
+        "wait_for_signal": "wait_for await listen event receive signal",
+        "with": "args arguments params parameters inputs input",
+        "parallel": "fork branches",
+        "foreach": "for each for_each",
+        "until": "repeat_until",
+        "while": "do_while",
+        "switch": "choice choose case cases",
+        "fail": "raise throw",
+        "compensate": "undo revert compensation compensate_with",
+        "optional": "continue_on_error ignore_errors allow_failure",
+        "timeout": "time_limit deadline",
+        "heartbeat_timeout": "heartbeat",
+        "workflow": "subworkflow sub_workflow child_workflow child sub_flow",
+        "set": "vars variables assign let set_fact",
+        "metadata": "labels",
+        "secret": "sensitive",
+    },
+    "document": {
+        "name": "workflow",
+        "steps": "tasks jobs stages",
+        "output": "outputs",
+        "description": "title summary",
+        "dsl": "schema_version",
+    },
+    "retry": {
+        "attempts": "max_attempts maximum_attempts",
+        "delay": "initial interval initial_interval initial_delay",
+        "max_delay": "max_interval maximum_interval max_backoff",
+        "factor": "multiplier coefficient backoff_coefficient backoff_rate",
+        "non_retryable": "non_retryable_error_types non_retryable_errors",
+        "retryable": "retryable_errors error_equals retry_on",
+        "backoff": "strategy",
+    },
+    "compensate": {
+        "activity": "uses call run action",
+        "with": "args arguments params input",
+        "after": "when",
+    },
+    "signal": {"payload": "schema"},
+}
+"""Foreign words that mean what a word here means, if the value fits too. ``max_retries`` is not among them: it
+counts one try less than ``attempts``.
+"""
+
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    kind: {word: right for right, words in table.items() for word in words.split()}
+    for kind, table in _RENAMED.items()
+}
 
 
-def normalised(word: str) -> str:
-    """A word without regard to case, hyphens and humps: ``maxAttempts`` is ``max_attempts``."""
-    return _HUMP.sub("_", word[:100]).replace("-", "_").replace(" ", "_").lower()
+def instead(word: str, kind: str, known: Iterable[str]) -> str | None:
+    """The known word to write for ``word``, if that is certain: it is another system's name for the same
+    thing, or misspelt so that nothing else can be meant.
+    """
+    known = list(known)
+    renamed = RENAMED.get(kind, {}).get(normalised(word))
+    if renamed is None and normalised(word) in FOREIGN.get(kind, {}):
+        return None
+    return renamed if renamed in known else certain(word, known)
 
 
 def meant(word: str, known: Iterable[str]) -> str | None:

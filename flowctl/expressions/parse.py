@@ -9,17 +9,28 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import itertools
+import re
 from typing import Any
 
 from flowctl.errors import ExpressionError
+from flowctl.expressions import lookup
 from flowctl.expressions.compiler import SECRETS, Compiler
 from flowctl.expressions.frame import Absent, Code, Frame, Names
 from flowctl.expressions.function import Functions
 from flowctl.expressions.functions import FUNCTIONS
-from flowctl.expressions.tokens import Scan, scan
+from flowctl.expressions.lookup import Steps
+from flowctl.expressions.places import Place
+from flowctl.expressions.tokens import MAX_LENGTH, WORDS, Scan, scan
 from flowctl.values import MAX_BYTES, kind_of, weigh
 
 OPEN, CLOSE = "${{", "}}"
+
+MAX_KEYS = 50
+"""Keys of a path that is read without a parser."""
+
+PATH = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+"""A name with keys after dots."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,20 +83,38 @@ class Expression:
             raise ExpressionError(f"the value of the expression {problem}", source=self.source, offset=0)
 
 
-def parse(text: str, functions: Functions = FUNCTIONS) -> Expression:
-    """Parse a bare expression. ``functions`` is the whole table it may call: see ``functions.extended``.
+def parse(text: str, functions: Functions = FUNCTIONS, scanned: Scan | None = None) -> Expression:
+    """Parse a bare expression. ``functions`` is the whole table it may call: see ``functions.extended``;
+    ``scanned`` what ``scan`` has found already, in a text that begins where the expression does.
 
     ExpressionError with source, offset and a hint for whatever is not in the language; wrong names of
     functions and wrong numbers of arguments are found here, wrong names of data when the expression is
     evaluated.
     """
     source = text.strip()
-    scanned = scan(source)
+    if PATH.fullmatch(source) and len(source) <= MAX_LENGTH:
+        simple = _path(source, functions)
+        if simple is not None:
+            return simple
+    scanned = scanned or scan(source)
     if not scanned.shadow.strip():
         raise ExpressionError("the expression is empty", source=source, offset=0)
     compiler = Compiler(source, scanned, functions)
     code = compiler.compile_whole(_tree(source, scanned))
     return Expression(source, frozenset(compiler.references), code, compiler.slots, compiler.builds)
+
+
+def _path(source: str, functions: Functions) -> Expression | None:
+    """A name with keys after dots, which most expressions are: read without a parser. None if the name is
+    not one, or that of the secrets.
+    """
+    root, *keys = source.split(".")
+    if root in WORDS or root == SECRETS or len(keys) > MAX_KEYS:
+        return None
+    ends = itertools.accumulate((len(key) + 1 for key in keys), initial=len(root))
+    steps: Steps = list(zip(keys, itertools.islice(ends, 1, None), strict=True))
+    code = lookup.from_root(root, Place(source, 0, len(root)), steps, functions)
+    return Expression(source, frozenset({(root, *keys)}), code, 0, False)
 
 
 def _tree(source: str, scanned: Scan) -> ast.expr:

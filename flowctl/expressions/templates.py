@@ -12,6 +12,7 @@ it.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,12 +23,15 @@ from flowctl.errors import ExpressionError, PayloadTooLarge
 from flowctl.expressions.frame import Names, SecretRef
 from flowctl.expressions.function import Functions
 from flowctl.expressions.functions import FUNCTIONS
-from flowctl.expressions.parse import CLOSE, OPEN, Expression, parse, refuse_secrets
-from flowctl.expressions.tokens import MAX_LENGTH, scan
+from flowctl.expressions.parse import CLOSE, OPEN, PATH, Expression, parse, refuse_secrets
+from flowctl.expressions.tokens import MAX_LENGTH, Scan, scan
 from flowctl.values import MAX_BYTES, NotJson
 
 Parts = list[str | SecretRef]
 """A text with secrets in it: joined, once each is resolved."""
+
+_PATH_TO_END = re.compile(rf"\s*{PATH.pattern}\s*(?={CLOSE})", re.ASCII)
+"""An expression that is a path: it ends where it plainly does."""
 
 _Render = Callable[[Names, dict[str, Parts]], Any]
 
@@ -140,26 +144,33 @@ class _Maker:
                 continue
             if found > at:
                 parts.append(text[at:found])
-            start = found + len(OPEN)
-            end = _end_of(text, start)
-            parts.append(self._expression(text[start:end]))
+            end, expression = self._expression(text, found + len(OPEN))
+            parts.append(expression)
             at = end + len(CLOSE)
         if at < len(text):
             parts.append(text[at:])
         return parts
 
-    def _expression(self, text: str) -> Expression:
-        expression = parse(text, self.functions)
+    def _expression(self, text: str, start: int) -> tuple[int, Expression]:
+        """Where the expression that starts there ends, and what it is."""
+        path = _PATH_TO_END.match(text, start)
+        if path is not None:
+            end, expression = path.end(), parse(path[0], self.functions)
+        else:
+            while text[start : start + 1].isspace():
+                start += 1
+            scanned = _scanned(text, start)
+            end, expression = scanned.end, parse(text[start : scanned.end], self.functions, scanned)
         if not self.secrets:
             refuse_secrets(expression)
         self.references |= expression.references
-        return expression
+        return end, expression
 
 
-def _end_of(text: str, start: int) -> int:
-    """Where the expression that starts there ends. Errors speak of it, not of the text around it."""
+def _scanned(text: str, start: int) -> Scan:
+    """The expression that starts there. Errors speak of it, not of the text around it."""
     try:
-        return scan(text, start, embedded=True).end
+        return scan(text, start, embedded=True)
     except ExpressionError as error:
         offset = start if error.offset is None else error.offset
         close = text.find(CLOSE, offset)

@@ -1,0 +1,59 @@
+"""All checks of a document, one after the other, and what they found."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from flowctl.document.checks import check_meaning
+from flowctl.document.diagnostics import Enough, Report
+from flowctl.document.flow_checks import check_flow
+from flowctl.document.loader import read_tree
+from flowctl.document.references import check_references
+from flowctl.document.schema import check_shape
+from flowctl.document.source import text_of
+from flowctl.document.subject import Subject
+from flowctl.document.texts import Texts
+from flowctl.document.usage import check_usage
+from flowctl.document.world import World
+from flowctl.expressions import Function
+
+
+class Examined(NamedTuple):
+    """A document that was read: its text, its data, its parsed expressions, and what is wrong with it."""
+
+    text: str
+    data: Any
+    texts: Texts
+    report: Report
+
+
+def examine(source: bytes | str, name: str, functions: Mapping[str, Function], world: World) -> Examined:
+    """Read and check a document. ``InvalidDocument`` only if there is nothing that could be checked."""
+    text = text_of(source, name)
+    tree, refused = read_tree(text, name)
+    report, texts = Report(tree, refused), Texts(functions)
+    with contextlib.suppress(Enough), _no_collector():
+        check_shape(tree.data, report)
+        if isinstance(tree.data, dict):
+            subject = Subject(tree.data, report, texts, world)
+            check_meaning(subject)
+            check_flow(subject)
+            check_usage(subject, check_references(subject))
+    return Examined(text, tree.data, texts, report)
+
+
+@contextlib.contextmanager
+def _no_collector() -> Iterator[None]:
+    """Without Python's collector of circles, which would go through everything that is being made, many times
+    over, and find nothing to collect.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
