@@ -11,7 +11,7 @@ import asyncio
 import functools
 import gc
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,21 +20,26 @@ from flowctl import guard, values
 from flowctl.activities import Activity
 from flowctl.activities.performer import Performer
 from flowctl.document import build
+from flowctl.document.closure import Closure
 from flowctl.errors import (
     InvalidInput,
+    NotServed,
     RunBusy,
     RunClosed,
     RunIdConflict,
     RunNotFound,
     UnknownActivity,
-    UnknownSignal,
+    UsageError,
 )
-from flowctl.interpreter import execute
 from flowctl.journal import Change, Document, Fenced, Journal, Message, Run
 from flowctl.machine import Interpret, Machine
+from flowctl.machine.repeating import Repetition
 from flowctl.model import NO_POLICY, Policy, Workflow
 from flowctl.path import RUN_ID
 from flowctl.runtimes.embedded import POLL, EmbeddedRuntime, wall_clock
+from flowctl.runtimes.kin import Kin, check_signal
+from flowctl.runtimes.operations import Operations
+from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, RunStatus
 
 CommitObserver = Callable[[Change], None]
@@ -64,6 +69,9 @@ class Engine:
         self._settings = settings
         self._clock = clock
         self._workflow = functools.lru_cache(maxsize=256)(self._load)
+        self.kin = Kin(journal, self._workflow, clock)
+        self.operations = Operations(journal, clock)
+        self.versions = Versions(journal, clock)
         self._build = build_workflow
 
     # --- accepting: durable on return
@@ -76,16 +84,18 @@ class Engine:
         *,
         id: str | None = None,
         principal: str | None = None,
+        children: Closure | None = None,
     ) -> tuple[Run, bool]:
         """Accept a run; returns it, and whether it is new. An id that exists returns its run if document
-        and input are the same.
+        and input are the same. ``children`` are the documents that it can need besides its own.
 
         Raises ``InvalidInput``, ``PayloadTooLarge``, ``UnknownActivity``, ``RunIdConflict``.
         """
         run = self.prepare(workflow, input, id=id, principal=principal)
-        existing = self.journal.latest_of(run.workflow_id) if id is not None else None
+        existing = self.journal.run(run.workflow_id) if id is not None else None
         if existing is None:
             self.pin(workflow, source)
+            run.pins = self._pin_children(children) if children is not None else None
             run, created = self.journal.create(run)
             if created:
                 return run, True
@@ -95,7 +105,7 @@ class Engine:
                 f"the id {run.workflow_id} belongs to a run of another document or input",
                 hint="choose another --id, or start it with the same file and input",
             )
-        return existing, False
+        return self.journal.latest_of(run.workflow_id) or existing, False
 
     def prepare(
         self,
@@ -108,13 +118,7 @@ class Engine:
         """The row of a run that could be started now: input checked and its defaults filled in, nothing
         written.
         """
-        missing = sorted(workflow.activities - self._activities.keys())
-        if missing:
-            raise UnknownActivity(
-                f"no plugin registers {', '.join(missing)}",
-                hint="name the plugin's folder with --plugins-dir, or install it; see `flowctl activities`",
-                details={"activities": missing},
-            )
+        self._check_activities(workflow)
         if id is not None and not RUN_ID.match(id):
             raise InvalidInput(
                 f"{id!r} cannot be a run's id",
@@ -136,6 +140,25 @@ class Engine:
             principal=principal,
             trace_id=os.urandom(16).hex(),
         )
+
+    def _pin_children(self, children: Closure) -> dict[str, dict[str, str]] | None:
+        """Keep all documents of a closure; which reference stands for which of them, as ``Run.pins``."""
+        pins: dict[str, dict[str, str]] = {}
+        for (parent, reference), digest in children.pins.items():
+            pins.setdefault(parent, {})[reference] = digest
+        for child in children.documents.values():
+            if self.journal.document(child.digest) is None:
+                self.pin(child, values.encode(child.body).decode())
+        return pins or None
+
+    def _check_activities(self, workflow: Workflow) -> None:
+        missing = sorted(workflow.activities - self._activities.keys())
+        if missing:
+            raise UnknownActivity(
+                f"no plugin registers {', '.join(missing)}",
+                hint="name the plugin's folder with --plugins-dir, or install it; see `flowctl activities`",
+                details={"activities": missing},
+            )
 
     def pin(self, workflow: Workflow, source: str) -> None:
         """Keep the document, so that the run goes on with it whatever happens to the file."""
@@ -160,14 +183,9 @@ class Engine:
         """
         run = self.live(run_id)
         workflow = self.workflow_of(run)
-        declared = workflow.signals.get(name)
-        if declared is None:
-            known = ", ".join(sorted(workflow.signals)) or "none"
-            raise UnknownSignal(f"{run.workflow} declares no signal {name!r}", hint=f"it declares: {known}")
-        values.sized(payload, "the payload")
-        problem = declared.check(payload)
+        problem = check_signal(workflow, name, payload)
         if problem is not None:
-            raise InvalidInput(f"the payload does not fit the signal {name}: {problem}")
+            raise problem
         self.journal.deliver(
             Message(run_id, "signal", name, payload, self._clock(), principal=principal, dedup_id=dedup_id)
         )
@@ -183,6 +201,44 @@ class Engine:
                 Message(run_id, "cancel", "cancel", {"reason": reason}, self._clock(), principal=principal)
             )
         return run
+
+    def migrate(
+        self, run_id: str, workflow: Workflow, source: str, *, children: Closure | None = None
+    ) -> Run:
+        """Move a live run, which nobody drives, onto another document. ``DoesNotFit``, ``RunBusy``,
+        ``RunClosed``, ``UnknownActivity``.
+        """
+        run = self.live(run_id)
+        self._check_activities(workflow)
+
+        def pin() -> dict[str, dict[str, str]]:
+            self.pin(workflow, source)
+            return (self._pin_children(children) if children is not None else None) or {}
+
+        return self.versions.migrate(run, workflow, pin)
+
+    def replay(
+        self,
+        run_id: str,
+        start: str,
+        *,
+        input: Mapping[str, Any] | None = None,
+        principal: str | None = None,
+    ) -> Run:
+        """Accept a new run that repeats another from a step on; ``input``, if given, replaces the other's.
+
+        Raises ``UsageError`` if there is no such step, ``NotServed`` if the run must be repeated from further
+        up, and what ``start`` does about the input.
+        """
+        origin = self.run(run_id)
+        last = max((entry.seq for entry in self.journal.entries(run_id)), default=0)
+        about = {"run": origin.id, "digest": origin.digest, "from": start, "until": last}
+        repetition = self.kin.repetition(about)
+        _check_repetition(repetition, origin, start)
+        asked = origin.input if input is None else input
+        run = self.prepare(self.workflow_of(origin), asked, principal=principal)
+        run.origin, run.pins, run.attributes = about, origin.pins, repetition.attributes()
+        return self.journal.create(run)[0]
 
     # --- reading
 
@@ -230,17 +286,26 @@ class Engine:
         if run is None:
             return await self._watch(run_id, until)
         if run.status in ENDED:
-            self._release(run)
+            self.release([run])
             return run
         session = Session(self, observe)
         try:
             machine = session.add(run)
             await session.rest(machine, until)
+            while machine.run.status == RunStatus.CONTINUED:
+                successor = self._successor(machine.run, session)
+                if successor is None:
+                    break
+                machine = successor
+                await session.rest(machine, until)
             return machine.run
         finally:
             await session.close()
-            if run.status not in ENDED and session.error is None:
-                self._release(run)
+
+    def _successor(self, run: Run, session: Session) -> Machine | None:
+        """The next run of the chain, which the session drives already unless another process does."""
+        latest = self.journal.latest_of(run.workflow_id)
+        return session.runtime.machine(latest.id) if latest is not None else None
 
     async def _watch(self, run_id: str, until: int) -> Run:
         """Another live process has the run: look on."""
@@ -250,17 +315,30 @@ class Engine:
                 return run
             await asyncio.sleep(POLL)
 
-    def _release(self, run: Run) -> None:
-        self.journal.commit([Change(run, [], state_changed=True, release=True)])
+    def release(self, runs: Iterable[Run]) -> None:
+        """Give claimed runs back, as they are now."""
+        self.journal.commit([Change(run, [], state_changed=True, release=True) for run in runs])
 
     def interpret(self, run: Run) -> Interpret:
         """The interpreter for a run's document and input."""
-        workflow = self.workflow_of(run)
-        return lambda machine: execute(workflow, run.input, machine)
+        return self.kin.interpret(run)
 
     def performer(self, loop: asyncio.AbstractEventLoop) -> Performer:
         """What carries attempts out on ``loop``."""
         return Performer(self._activities, resolve_secret=self._secret, loop=loop)
+
+
+def _check_repetition(repetition: Repetition, origin: Run, start: str) -> None:
+    problem = repetition.misplaced()
+    if problem is not None:
+        raise UsageError(problem, hint=f"`flowctl status {origin.id}` lists the steps that it came to")
+    earliest = repetition.earliest()
+    if earliest != start:
+        raise NotServed(
+            f"run {origin.id} cannot be repeated from {start}: what {earliest} did failed or was undone",
+            hint=f"repeat it from {earliest}, or from before that",
+            details={"earliest": str(earliest)},
+        )
 
 
 class Session:
@@ -281,9 +359,10 @@ class Session:
             has_secret=lambda name: engine._secret(name) is not None,
             settings=engine._settings,
             clock=engine._clock,
-            settled=lambda machine: self._news.set(),
+            settled=self._news.set,
             committed=observe,
             failed=self._broke,
+            kin=engine.kin,
         )
 
     def add(self, run: Run, *, new: bool = False) -> Machine:
@@ -301,22 +380,30 @@ class Session:
             raise RunBusy(f"another process has taken over run {machine.run.id}") from self.error
         if self.error is not None:
             raise self.error
-        if not machine.idle:
+        if not machine.idle or self.runtime.errands.pending:
+            return False
+        relatives = [each for each in self.runtime.children() if each is not machine]
+        if any(not relative.idle for relative in relatives):
             return False
         run = machine.run
-        due = run.wake_at
+        moments = [each.run.wake_at for each in (machine, *relatives) if each.run.wake_at is not None]
+        due = min(moments, default=None)
         stuck = run.status in (RunStatus.BLOCKED, RunStatus.PAUSED)
-        return machine.ended or stuck or due is None or due > until
+        over = machine.ended and not relatives
+        return over or stuck or due is None or due > until
 
     def _broke(self, error: BaseException) -> None:
         self.error = error
         self._news.set()
 
     async def close(self) -> None:
-        """Stop driving; what is durable stays."""
+        """Stop driving, and give back what has not ended; what is durable stays."""
+        left = [each.run for each in self.runtime.machines() if each.run.key and not each.ended]
         await self.runtime.close()
         self._performer.close()
         self._unprotect()
+        if left and self.error is None:
+            self._engine.release(left)
 
 
 def calm_collector() -> None:

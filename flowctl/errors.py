@@ -20,7 +20,10 @@ The type says whose fault it is, and so who can mend it::
     │   ├── Conflict                  taken, closed, does not fit                      exit 5
     │   │   ├── RunIdConflict
     │   │   ├── RunClosed
-    │   │   └── VersionTaken
+    │   │   ├── RunOpen
+    │   │   ├── VersionTaken
+    │   │   ├── DoesNotFit            a document, what a run has done
+    │   │   └── NotServed             what a replay would need was undone
     │   ├── RunBusy                   another live process has the run                 exit 3
     │   └── StorageError              the outcome is unknown: stop, reopen, re-read    exit 74
     └── InternalError                 a mistake of flowctl's own                       exit 70
@@ -159,8 +162,22 @@ class RunClosed(Conflict):
     """The run has ended; only ``retry`` and ``replay`` go on from there."""
 
 
+class RunOpen(Conflict):
+    """The run goes on, and nothing of it has failed: there is nothing to retry."""
+
+
 class VersionTaken(Conflict):
     """That version of that workflow is deployed with other content."""
+
+
+class DoesNotFit(Conflict):
+    """A run has done what the document would not have done; ``details`` has the ``path`` and the
+    ``reason``.
+    """
+
+
+class NotServed(Conflict):
+    """A replay would need results that were undone; ``details`` has the ``earliest`` step to begin at."""
 
 
 class RunBusy(WorldError):
@@ -204,8 +221,8 @@ class Cancelled(Control):
 class Blocked(Control):
     """This installation cannot go on with the run; it is parked with ``reason`` and nothing is lost.
 
-    ``code`` is ``UnknownActivity``, ``MissingSecret``, ``NonDeterministic`` or ``InternalError``;
-    ``path`` the step's.
+    ``code`` is ``UnknownActivity``, ``MissingSecret``, ``NonDeterministic``, ``UnsupportedPatch``,
+    ``RunNotFound`` (the run that this one repeats) or ``InternalError``; ``path`` the step's.
     """
 
     def __init__(self, code: str, reason: str, path: str) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 
 CLAUSES = frozenset({"else", "try", "finally", "undo"})
 """Words with a meaning in paths; with ``case_N`` and ``catch_N`` they are reserved for ids and branches."""
@@ -25,6 +26,8 @@ KEY_LIMIT = 200
 
 _NUMBERED_CLAUSE = re.compile(r"(case|catch)_[0-9]+\Z")
 _PATH = re.compile(r"[a-z_][a-z0-9_]*(\[[0-9]+\])?(\.[a-z_][a-z0-9_]*(\[[0-9]+\])?)*\Z")
+_INSTANCE = re.compile(r"^_run[0-9]+\.|\[[0-9]+\]")
+"""What a path has beyond the step's place: an earlier run of its chain, and iterations."""
 
 
 class Path(str):
@@ -38,6 +41,23 @@ class Path(str):
     def iteration(self, index: int) -> Path:
         """The ``index``-th iteration of this loop, from 0: ``each_item[2]``."""
         return Path(f"{self}[{index}]")
+
+    def ancestors(self) -> Iterator[Path]:
+        """This path and all that it is within, but for the run: ``a[2].b``, ``a[2]``, ``a``."""
+        path: str = self
+        while path:
+            yield Path(path)
+            cut = max(path.rfind("."), path.rfind("["))
+            path = path[: max(cut, 0)]
+
+    def is_within(self, other: str) -> bool:
+        """Whether this is ``other``, or something inside it; everything is inside the run."""
+        return not other or (self.startswith(other) and self[len(other) : len(other) + 1] in ("", ".", "["))
+
+    @property
+    def place(self) -> str:
+        """Where the step stands in the document: ``each_item[2].pack`` at ``each_item.pack``."""
+        return _INSTANCE.sub("", self)
 
     @property
     def undo(self) -> Path:
@@ -60,9 +80,21 @@ class Path(str):
         key = f"{run_id}/{self}"
         return key if len(key) <= KEY_LIMIT else hashlib.sha256(key.encode()).hexdigest()
 
+    def child_id(self, run_id: str, attempt: int) -> str:
+        """The id of the run that this step of a run starts: ``RUN/PATH``, and ``#2`` from its second
+        attempt.
+        """
+        return f"{run_id}/{self}" if attempt < 2 else f"{run_id}/{self}#{attempt}"
+
 
 ROOT = Path("")
 """The run itself."""
+
+
+def chain_number(run_id: str) -> int:
+    """The place of a run in its chain, from 1: ``order~3`` is the third."""
+    _, tilde, number = run_id.rpartition("~")
+    return int(number) if tilde and number.isdecimal() else 1
 
 
 def reserved(word: str) -> bool:

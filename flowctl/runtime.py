@@ -53,8 +53,13 @@ class RunInfo(msgspec.Struct, frozen=True):
     principal: str | None
 
 
+CallKind = Literal["activity", "workflow", "detached", "send_signal", "undo_child", "close_child"]
+"""What is called: an activity, or the engine itself. A ``workflow`` is awaited, a ``detached`` one is not."""
+
+
 class Call(msgspec.Struct, frozen=True):
-    """One call of an activity, the same for all its attempts.
+    """One call of an activity, the same for all its attempts; or, with another ``kind``, of the engine, which
+    does nothing twice however often it is asked.
 
     ``arguments`` is the canonical JSON of the keyword arguments, with null where a secret goes;
     ``secrets`` maps JSON pointers to the parts of the text to put there. ``timeout`` is per attempt.
@@ -71,18 +76,25 @@ class Call(msgspec.Struct, frozen=True):
     heartbeat_timeout: int | None
     retry: RetryPolicy
     secret: bool = False
+    kind: CallKind = "activity"
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An answer from outside: its value, when it was recorded, and its place in the order of the run."""
+    """An answer from outside: its value, when it was recorded, and its place in the order of the run.
+
+    ``attempt`` is the one of a call that brought it, 0 if there are none. ``served``: it is that of another
+    run, which this one repeats.
+    """
 
     value: Any
     at: int
     order: int
+    attempt: int = 0
+    served: bool = False
 
-    def of(self, key: str) -> Answer:
+    def of(self, key: str, attempt: int = 0) -> Answer:
         """The same answer, narrowed to one key of its value."""
-        return Answer(self.value[key], self.at, self.order)
+        return Answer(self.value[key], self.at, self.order, attempt, self.served)
 
 
 class CallFailed(StepFailed):
@@ -119,12 +131,17 @@ class Settled(msgspec.Struct, frozen=True):
 
 
 class End(msgspec.Struct, frozen=True):
-    """How a run ended. ``saga`` lists paths: ``undone failed in_doubt not_undone skipped``."""
+    """How a run ended. ``saga`` lists paths: ``undone failed in_doubt not_undone skipped``.
+
+    ``left`` is what can still be undone, as data for whoever undoes it: a parent, or the successor, whose
+    input is the ``output`` of a run that ``continued``.
+    """
 
     status: RunStatus
     output: Any
     error: Failure | None
     saga: dict[str, list[str]]
+    left: Mapping[str, Any] = {}
 
 
 class Runtime(Protocol):
@@ -137,6 +154,12 @@ class Runtime(Protocol):
     @property
     def settings(self) -> Policy:
         """The defaults of this installation (``flowctl.toml``), the last to be asked."""
+
+    @property
+    def inherited(self) -> Mapping[str, Any]:
+        """``left`` of the run before this one in its chain; with ``why``, an error, this run only undoes
+        it.
+        """
 
     def facts(self) -> dict[str, Any]:
         """What changes about the run as it goes: ``elapsed`` in seconds, ``history_length``,
@@ -153,15 +176,28 @@ class Runtime(Protocol):
         recorded. Never waits.
         """
 
-    async def activity(self, path: Path, call: Call) -> Answer:
-        """Call an activity with all its attempts. Raises ``CallFailed``, ``CallCancelled``; ``Blocked``
-        on a mismatch.
+    def remembered(self, path: Path, kind: str) -> Answer | None:
+        """The recorded data of that kind at that path, if there is any. What is remembered as ``completed``
+        or ``failed`` need not be walked again.
         """
 
-    async def sleep(self, path: Path, until: Callable[[int], int]) -> Answer:
+    def was_past(self, root: Path) -> bool:
+        """Whether something is on record in the branch ``root`` that was not asked for yet: the run has been
+        beyond this point before.
+        """
+
+    def describe(self, search: Mapping[str, Any], memo: Mapping[str, Any]) -> None:
+        """Merge into the run's search attributes and memo. Called while a decision is made, so once."""
+
+    def activity(self, path: Path, call: Call) -> Awaitable[Answer]:
+        """Make a call with all its attempts. Raises ``CallFailed``, ``CallCancelled``; ``Blocked`` on a
+        mismatch. A child that is cancelled is awaited until it has undone what it did.
+        """
+
+    def sleep(self, path: Path, until: Callable[[int], int]) -> Awaitable[Answer]:
         """Wait for a moment, computed once from the present one. Raises ``Cancelled``."""
 
-    async def wait_signal(self, path: Path, names: Sequence[str], timeout: int | None) -> Answer:
+    def wait_signal(self, path: Path, names: Sequence[str], timeout: int | None) -> Awaitable[Answer]:
         """Receive the oldest signal of those names: ``{signal, payload, received_at, principal}``, or
         null after ``timeout``.
         """
@@ -191,10 +227,23 @@ class Runtime(Protocol):
     async def shielded(self, thunk: Thunk) -> Any:
         """Run ``thunk`` out of reach of every cancellation and deadline around it."""
 
+    @property
+    def gated(self) -> bool:
+        """Whether the run is paused, or was: then ``may_begin`` is asked before every step."""
+
+    async def may_begin(self, path: Path) -> None:
+        """Return once the step may begin: at once if it is on record or the run is not paused. Raises
+        ``Cancelled``.
+        """
+
+    @property
+    def skipped(self) -> frozenset[str]:
+        """The steps that a person has undone, or seen to: nothing undoes them any more."""
+
     async def hold(self, path: Path, failure: Failure) -> None:
         """Park the run as ``paused`` with its error until somebody decides. Raises ``Cancelled``."""
 
-    def heed(self) -> None:
-        """Raise ``Cancelled`` if the scope was cancelled: what a run asks before it calls itself
-        completed.
+    def heed(self, *, begins: bool = False) -> None:
+        """Raise ``Cancelled`` if the scope was cancelled: what a run asks before it calls itself completed,
+        and before something ``begins``; then deadlines that have passed take effect first.
         """

@@ -11,6 +11,8 @@ The rules:
    compensation (``X.undo.y``) are steps.
 3. A run that starts to compensate, or ends, leaves nothing in progress: what has not ended by then was
    interrupted. And on what was undone the recorded saga has the last word.
+   After a retry the facts of the new generation count, step by step; a step that had ended goes on when
+   something inside of it does.
 4. What ``secret: true`` covers shows no data: the step, everything beneath it, and its compensation.
    References to secrets are shown as the author wrote them.
 
@@ -28,12 +30,13 @@ from typing import Any
 import msgspec
 
 from flowctl.clock import format_timestamp
-from flowctl.journal import Entry, Fact, Run
+from flowctl.journal import Entry, Fact, Run, as_accepted
 from flowctl.state import RunStatus, StepStatus
 
 _S = StepStatus
 
 _IN_PROGRESS = frozenset({_S.PENDING, _S.RUNNING, _S.RETRYING, _S.WAITING})
+_ENDED_BADLY = frozenset({_S.FAILED, _S.CANCELLED})
 _WAITS = frozenset({"sleep", "wait_for_signal"})
 """Verbs that hold nothing while they go on."""
 
@@ -55,6 +58,12 @@ _NO_SAGA: Mapping[str, Sequence[str]] = {
     "not_undone": (),
     "skipped": (),
 }
+_PARTS = frozenset({"branch", "iteration"})
+"""Verbs of what is no step itself: a branch of ``parallel``, an iteration of a loop."""
+
+_LEFT = "left"
+"""What such a part left behind for whoever recovers the run: of no interest to people."""
+
 _HIDDEN = ("input", "output", "secrets", "heartbeat")
 _TIMES = ("until", "retry_at")
 
@@ -89,18 +98,21 @@ def history_lines(run: Run, entries: Iterable[Entry]) -> Iterator[dict[str, Any]
     ``seq`` is the entry's number in the journal: it grows, facts that were recorded in one entry share it,
     and ``created`` has 0. ``path`` is empty for what happened to the run as a whole.
     """
+    entries = list(entries)
+    accepted = as_accepted(run, entries)
     yield {
         "seq": 0,
         "at": format_timestamp(run.created_at),
         "path": "",
         "kind": "created",
         "attempt": 0,
-        "workflow": run.workflow,
-        "version": run.version,
-        "digest": run.digest,
+        "workflow": accepted.workflow,
+        "version": accepted.version,
+        "digest": accepted.digest,
         "input": _plain(run.input),
         "principal": run.principal,
         "parent_id": run.parent_id,
+        **({"origin": run.origin} if run.origin is not None else {}),
     }
     secret = SecretPaths()
     for entry in entries:
@@ -111,12 +123,9 @@ def history_lines(run: Run, entries: Iterable[Entry]) -> Iterator[dict[str, Any]
 def fact_line(run: Run, fact: Fact, seq: int, secret: SecretPaths | None = None) -> dict[str, Any]:
     """One line of the history. ``secret`` remembers which steps are, from line to line."""
     secret = secret if secret is not None else SecretPaths()
-    secret.note(fact)
-    data = {key: _plain(value) for key, value in fact.data.items()}
+    data = {key: _plain(value) for key, value in secret.visible(fact).items() if key != _LEFT}
     if "secrets" in data:
         data["input"] = _with_references(data["input"], data.pop("secrets"))
-    if secret.covers(fact.path):
-        data = {key: value for key, value in data.items() if key not in _HIDDEN}
     for key in _TIMES:
         if data.get(key) is not None:
             data[key] = format_timestamp(data[key])
@@ -139,7 +148,28 @@ class SecretPaths:
 
     def covers(self, path: str) -> bool:
         """Whether this step, or one that it is a part of, is secret."""
-        return bool(self._paths) and any(above in self._paths for above in (path, *_above(path)))
+        return bool(self._paths) and any(each in self._paths for each in (path, *outwards(path)))
+
+    def visible(self, fact: Fact) -> dict[str, Any]:
+        """Take notice of a fact; what may be shown of its data."""
+        self.note(fact)
+        data = fact.data
+        if _LEFT in data:
+            data = data | {_LEFT: _without_secrets(data[_LEFT])}
+        if not self.covers(fact.path):
+            return data
+        return {key: value for key, value in data.items() if key not in _HIDDEN}
+
+
+def _without_secrets(left: Mapping[str, Any]) -> dict[str, Any]:
+    """What a part of a run left behind, but for the data of secret steps."""
+    items = [
+        {key: value for key, value in item.items() if key not in ("args", "result", "captured")}
+        if item.get("secret")
+        else item
+        for item in left.get("registered", ())
+    ]
+    return {**left, "registered": items} if items else dict(left)
 
 
 @dataclasses.dataclass(slots=True)
@@ -161,6 +191,7 @@ class Step:
     error: Any = None
     started_at: int | None = None
     completed_at: int | None = None
+    generation: int = 0
     undo: Step | None = None
 
     @property
@@ -194,6 +225,7 @@ class Fold:
         self.entries = 0
         self.error: Any = None
         self._known: dict[str, Step] = {}
+        self._parts: set[str] = set()
         self._undoing: list[Step] = []
 
     @classmethod
@@ -212,12 +244,29 @@ class Fold:
             self._add_to_run(fact)
             return
         self.secret.note(fact)
+        if fact.data.get("verb") in _PARTS:
+            self._parts.add(fact.path)
+        if fact.path in self._parts or fact.path.endswith("]"):
+            return
         step = self._known.get(fact.path) or self._reach(str(fact.path))
         if "verb" in fact.data:
             step.kind = fact.data["verb"]
+        if fact.generation:
+            self._go_on(step, fact.generation)
         fold = _FOLDS.get(fact.kind)
         if fold is not None:
             fold(step, fact)
+
+    def _go_on(self, step: Step, generation: int) -> None:
+        step.generation = generation
+        path = step.path
+        for around in outwards(path):
+            if path.endswith(_UNDO):
+                return
+            path, outer = around, self._known.get(around)
+            if outer is not None and outer.generation < generation and outer.state in _ENDED_BADLY:
+                outer.state, outer.completed_at, outer.error = _S.RUNNING, None, None
+                outer.generation = generation
 
     def _reach(self, path: str) -> Step:
         """A path seen for the first time. Whatever happens inside of a compensation has begun it."""
@@ -238,6 +287,8 @@ class Fold:
         if fact.kind == "compensating":
             self.error = fact.data["error"]
             self._interrupt(fact.at, _S.CANCELLED)
+        elif fact.kind == "reopened":
+            self.error = self.error if self._undoing else None
         elif fact.kind == "ended":
             ended_well = fact.data["status"] in (RunStatus.COMPLETED, RunStatus.CONTINUED)
             self._interrupt(fact.at, _S.COMPLETED if ended_well else _S.CANCELLED)
@@ -249,12 +300,18 @@ class Fold:
                 step.end(_S.CANCELLED if step.kind in _LEAVES else blocks, at)
 
     def _settle_undoing(self, fact: Fact) -> None:
-        saga = fact.data["saga"]
+        """What was being undone when the run was terminated is not undone."""
+        saga = fact.data.get("saga")
+        if saga is None:
+            saga = {"undone": (), "failed": [undo.path.removesuffix(_UNDO) for undo in self._in_progress()]}
         for listed, state in (("undone", _S.COMPLETED), ("failed", _S.FAILED)):
             for path in saga[listed]:
                 undo = self._known.get(path + _UNDO)
                 if undo is not None and undo.state != state:
                     undo.end(state, fact.at)
+
+    def _in_progress(self) -> list[Step]:
+        return [undo for undo in self._undoing if undo.state in _IN_PROGRESS]
 
     def step(self, path: str) -> Step | None:
         """The step, or compensation, of that path, if it was reached."""
@@ -269,7 +326,7 @@ class Fold:
     def current(self) -> list[str]:
         """The innermost steps and compensations in progress."""
         paths = [step.path for step in (*self.steps, *self._undoing) if step.state in _IN_PROGRESS]
-        outer = {above for path in paths for above in _above(path)}
+        outer = {each for path in paths for each in outwards(path)}
         return [path for path in paths if path not in outer]
 
     def saga(self) -> dict[str, list[str]]:
@@ -345,6 +402,7 @@ _FOLDS: dict[str, Callable[[Step, Fact], None]] = {
 
 def _document(run: Run, fold: Fold) -> dict[str, Any]:
     """The status document with the keys in their order, its data and its page of steps still missing."""
+    attributes = run.attributes or {}
     return {
         "id": run.id,
         "workflow_id": run.workflow_id,
@@ -359,8 +417,8 @@ def _document(run: Run, fold: Fold) -> dict[str, Any]:
         "current_steps": _current_steps(run, fold),
         "waiting_for": [_waiting_json(waiting) for waiting in run.waiting_for or ()],
         "blocked": run.blocked,
-        "attributes": {},
-        "memo": {},
+        "attributes": attributes.get("search", {}),
+        "memo": attributes.get("memo", {}),
         "principal": run.principal,
         "trace_id": run.trace_id,
         "saga": run.saga or fold.saga(),
@@ -446,7 +504,7 @@ def _key(container: Any, token: str) -> str | int:
     return int(token) if isinstance(container, list) else token
 
 
-def _above(path: str) -> Iterator[str]:
+def outwards(path: str) -> Iterator[str]:
     """The paths of what a step is inside of: of ``each[2].pack``, ``each[2]``, then ``each``."""
     while (end := max(path.rfind("."), path.rfind("["))) > 0:
         path = path[:end]

@@ -448,7 +448,8 @@ def test_a_database_appears_complete_or_not_at_all(path: Path, monkeypatch: pyte
 def next_version(monkeypatch: pytest.MonkeyPatch) -> None:
     """A flowctl that knows one more migration."""
     later = sqlite_utils.Migrations("flowctl")
-    later(name="m001_initial")(migrations.m001_initial)
+    for known in migrations.migrations.pending(sqlite_utils.Database(memory=True)):
+        later(name=known.name)(known.fn)
     later(name="m999_later")(lambda db: db.create_table("later", {"id": int}))
     monkeypatch.setattr(migrations, "migrations", later)
     monkeypatch.setattr(files, "SCHEMA", files.SCHEMA + 1)
@@ -467,9 +468,25 @@ def test_an_older_database_is_migrated_and_a_copy_kept(path: Path) -> None:
     with opened(path) as journal:
         assert paths(journal) == ["a"]
     assert query(path, "SELECT * FROM later") == []
-    copy = path.with_name("flowctl.db.v1")
+    copy = path.with_name(f"flowctl.db.v{files.SCHEMA - 1}")
     assert query(copy, "SELECT path FROM entries") == [("a",)]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+
+
+def test_runs_from_before_there_were_attributes_have_none(path: Path) -> None:
+    with opened(path) as journal:
+        journal.create(new_run("old"))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE runs DROP COLUMN attributes")
+        connection.execute("DELETE FROM _sqlite_migrations WHERE name = 'm002_attributes'")
+        connection.execute("PRAGMA user_version = 1")
+    with opened(path) as journal:
+        journal.create(new_run("new", attributes={"search": {"customer": "c-1"}, "memo": {}}))
+        assert [(run.id, run.attributes) for run in journal.list_runs()] == [
+            ("new", {"search": {"customer": "c-1"}, "memo": {}}),
+            ("old", None),
+        ]
+        assert [run.id for run in journal.list_runs(where=[("customer", ["c-1"])])] == ["new"]
 
 
 def test_a_database_that_is_in_use_is_not_migrated(path: Path, request: pytest.FixtureRequest) -> None:

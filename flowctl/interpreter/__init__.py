@@ -1,25 +1,27 @@
 """The interpreter: walks a document and asks a ``Runtime`` for everything that touches the world.
 
 Ordinary ``async def`` code that knows no loop, no clock and no chance, so that running it again from the
-top with the recorded answers brings it to the same place. Read ``verbs`` first: one function per verb.
-``calls`` makes activity calls out of steps and policies, ``scope`` is what expressions see, ``saga`` what
-is undone, and how.
+top with the recorded answers brings it to the same place. Read ``steps`` first: lists of steps, and what all
+verbs share. Then one function per verb, in ``verbs``, ``blocks``, ``together``, ``loops`` and ``children``;
+``parts`` are branches and iterations. ``calls`` makes calls out of steps and policies, ``scope`` is what
+expressions see, ``saga`` what is registered to be undone, and ``undoing`` undoes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from flowctl.errors import Cancelled, Failure, StepFailed
+from flowctl.interpreter import blocks, loops, together, verbs  # noqa: F401  (they register themselves)
 from flowctl.interpreter.branch import Branch
-from flowctl.interpreter.calls import undo_call
-from flowctl.interpreter.saga import Registered, Saga
-from flowctl.interpreter.scope import RECORDED_WHEN_READ, Scope
-from flowctl.interpreter.verbs import Returned, failures, run_block, run_steps
+from flowctl.interpreter.children import Continued
+from flowctl.interpreter.saga import Saga
+from flowctl.interpreter.scope import Scope
+from flowctl.interpreter.steps import Returned, failures, run_steps
+from flowctl.interpreter.undoing import close_children, undo
 from flowctl.model import Workflow
-from flowctl.path import ROOT
+from flowctl.path import ROOT, chain_number
 from flowctl.runtime import End, Runtime
 from flowctl.state import RunStatus
 
@@ -30,6 +32,9 @@ async def execute(workflow: Workflow, input: Mapping[str, Any], rt: Runtime) -> 
     """Run a whole document: its steps, then its output; or, when they fail or are cancelled, its undoing."""
     scope = Scope(rt, input, workflow.ids, rt.info.started_at)
     branch = Branch(rt, workflow, scope, Saga())
+    branch.saga.absorb_data(rt.inherited.get("left", {}), workflow)
+    if "why" in rt.inherited:
+        return await _undo(branch, Failure.from_json(rt.inherited["why"]))
     try:
         output = await _steps_and_output(branch)
         rt.heed()
@@ -37,7 +42,12 @@ async def execute(workflow: Workflow, input: Mapping[str, Any], rt: Runtime) -> 
         return await _fail(branch, failed)
     except Cancelled as cancelled:
         return await _undo(branch, _reason(cancelled))
-    return End(RunStatus.COMPLETED, output, None, branch.saga.to_json())
+    except Continued as continued:
+        left = branch.saga.bequest(rt.info.id, f"_run{chain_number(rt.info.id)}.")
+        return End(RunStatus.CONTINUED, continued.input, None, branch.saga.to_json(), left)
+    await close_children(branch)
+    left = branch.saga.bequest(rt.info.id) if rt.info.parent_id is not None else {}
+    return End(RunStatus.COMPLETED, output, None, branch.saga.to_json(), left)
 
 
 async def _steps_and_output(branch: Branch) -> Any:
@@ -74,32 +84,10 @@ async def _undo(branch: Branch, failure: Failure) -> End:
     rt, saga = branch.rt, branch.saga
     if saga.registered:
         rt.decide(ROOT, "compensating", lambda: {"error": failure.to_json()})
-        await rt.shielded(lambda: saga.undo_all(lambda item: _undo_one(branch, item, failure)))
+        await undo(branch, saga.taken_since(0), failure)
+    await close_children(branch)
+    saga.skip_doubts(rt.skipped)
     return End(saga.status_after(failure), None, failure, saga.to_json())
-
-
-async def _undo_one(branch: Branch, item: Registered, failure: Failure) -> None:
-    """Undo one step: call its compensating activity, or run its compensating steps. Raises ``StepFailed``."""
-    compensation = item.compensation
-    assert compensation is not None
-    scope = branch.scope.restored(item.captured, compensation.ids)
-    scope.extra |= {"result": item.result, "args": item.args, "error": failure.to_json()}
-    scope.undoing(item.path, item.step_id, item.key)
-    inner = Branch(branch.rt, branch.workflow, scope, Saga())
-    path = item.path.undo
-    if any(
-        reference[0] == "run" and reference[-1] in RECORDED_WHEN_READ for reference in compensation.captures
-    ):
-        scope.reads = branch.rt.decide(path, "read", branch.rt.facts).value
-    if compensation.activity is None:
-        steps = partial(run_block, compensation.steps, inner, path)
-        timeout = compensation.policy.timeout
-        await (steps() if timeout is None else branch.rt.deadline(path, timeout, steps))
-    else:
-        with failures(path, branch.rt):
-            call = undo_call(compensation, inner, path, secret=item.secret)
-        scope.heard((await branch.rt.activity(path, call)).at)
-    branch.scope.heard(scope.now)
 
 
 def _reason(cancelled: Cancelled) -> Failure:

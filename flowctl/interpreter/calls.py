@@ -16,13 +16,16 @@ from flowctl import values
 from flowctl.errors import ExpressionError
 from flowctl.expressions import Rendered, Template
 from flowctl.interpreter.branch import Branch
-from flowctl.model import ActivityStep, Compensation, Policy, ResolvedPolicy
+from flowctl.model import ActivityStep, Compensation, Policy, ResolvedPolicy, WorkflowStep
 from flowctl.path import Path
 from flowctl.retry import COMPENSATION, ONCE
-from flowctl.runtime import Call
+from flowctl.runtime import Call, CallKind
 
 BUILT_IN = Policy(timeout=300_000, retry=ONCE)
 """One attempt of at most five minutes."""
+
+_CHILD = Policy(timeout=0, retry=ONCE)
+"""What the engine does has no timeout of its own, and is done once unless the step says otherwise."""
 
 
 def step_call(step: ActivityStep, branch: Branch, path: Path) -> Call:
@@ -35,12 +38,39 @@ def step_call(step: ActivityStep, branch: Branch, path: Path) -> Call:
     return _call(step.name, rendered, policy, key, secret=step.secret)
 
 
+def child_call(step: WorkflowStep, branch: Branch, path: Path) -> Call:
+    """The call that a ``workflow`` step makes. Raises ``ExpressionError``, ``PayloadTooLarge``."""
+    rendered = step.arguments.render(branch.scope)
+    kind: CallKind = "detached" if step.detached else "workflow"
+    policy = Policy(retry=step.policy.retry).over(_CHILD)
+    key = path.idempotency_key(branch.rt.info.id)
+    return _call(step.child.text, rendered, policy, key, secret=step.secret, kind=kind)
+
+
+def engine_call(
+    kind: CallKind,
+    name: str,
+    arguments: Mapping[str, Any],
+    path: Path,
+    branch: Branch,
+    *,
+    secret: bool = False,
+) -> Call:
+    """A call of the engine itself."""
+    key = path.idempotency_key(branch.rt.info.id)
+    return _call(name, Rendered(arguments, {}), _CHILD, key, secret=secret, kind=kind)
+
+
 def undo_call(compensation: Compensation, branch: Branch, path: Path, *, secret: bool) -> Call:
-    """The call that undoes a step. ``path`` is the compensation's own (``charge.undo``); ``secret`` as
-    the step is.
+    """The call that undoes a step, of an activity or a child. ``path`` is the compensation's own
+    (``charge.undo``); ``secret`` as the step is.
     """
-    assert compensation.activity is not None
     rendered = compensation.arguments.render(branch.scope)
+    if compensation.child is not None:
+        policy = Policy(retry=compensation.policy.retry or COMPENSATION).over(_CHILD)
+        key = path.idempotency_key(branch.rt.info.id)
+        return _call(compensation.child.text, rendered, policy, key, secret=secret, kind="workflow")
+    assert compensation.activity is not None
     declared = branch.rt.declared(compensation.activity)
     defaults = Policy(timeout=branch.workflow.defaults.timeout, retry=COMPENSATION)
     policy = _policy(compensation.policy, declared, defaults, branch.rt.settings, BUILT_IN)
@@ -65,7 +95,15 @@ def _policy(*places: Policy | None) -> Policy:
     return policy
 
 
-def _call(name: str, rendered: Rendered, policy: Policy, key: str, *, secret: bool) -> Call:
+def _call(
+    name: str,
+    rendered: Rendered,
+    policy: Policy,
+    key: str,
+    *,
+    secret: bool,
+    kind: CallKind = "activity",
+) -> Call:
     arguments = rendered.value
     if not isinstance(arguments, dict):
         raise ExpressionError(f"'with' must be a mapping of arguments, not {values.kind_of(arguments)}")
@@ -83,6 +121,7 @@ def _call(name: str, rendered: Rendered, policy: Policy, key: str, *, secret: bo
         heartbeat_timeout=policy.heartbeat_timeout,
         retry=policy.retry,
         secret=secret,
+        kind=kind,
     )
 
 

@@ -1,21 +1,29 @@
 """The saga: what completed steps registered, and how it is undone (language.md, section 4).
 
-Three rules. What is registered is *data*: a path, the compensation, and the part of the scope it needs,
-captured when the step started. It is undone in reverse order of completion, one at a time, shielded from
-every cancellation. And a compensation that fails is recorded and does not stop the rest, unless it says
-so.
+Four rules. What is registered is *data*: a path, the compensation, and the part of the scope it needs,
+captured when the step started; so a branch that is over can be kept as one entry (``to_data``). It is undone
+in reverse order of completion, one at a time, shielded from every cancellation. A compensation that fails
+is recorded and does not stop the rest, unless it says so. And a branch has a saga of its own, which its
+parent absorbs when it ends.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from flowctl.errors import Failure, StepFailed
-from flowctl.model import Compensation
+from flowctl.errors import Blocked, Failure, StepFailed
+from flowctl.model import Compensation, Workflow
 from flowctl.path import Path
 from flowctl.state import RunStatus
+
+_INSTANCE = re.compile(r"^_run[0-9]+\.|\[[0-9]+\]")
+"""What a path has beyond the place of the step in the document."""
+
+_LISTS = ("undone", "failed", "in_doubt", "not_undone", "skipped")
+_KEPT = (*_LISTS, "closing")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +31,7 @@ class Registered:
     """A step that can be undone, or that is known to have no undo (``compensation`` None, ``irreversible``).
 
     ``key`` is its own idempotency key, if it brought one; ``result`` its raw result, None if it is
-    unknown; ``order`` that of its completion.
+    unknown; ``order`` that of its completion; ``child`` the run that it started, if it did.
     """
 
     path: Path
@@ -35,68 +43,178 @@ class Registered:
     result: Any = None
     key: str | None = None
     secret: bool = False
+    child: str | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        """What a journal keeps of it. Its compensation stands in the document, under its path."""
+        data: dict[str, Any] = {
+            field: value
+            for field in ("step_id", "args", "result", "key", "child")
+            if (value := getattr(self, field)) is not None
+        }
+        data |= {"path": str(self.path), "order": self.order, "captured": dict(self.captured)}
+        if self.secret:
+            data["secret"] = True
+        return data if self.compensation is not None else data | {"irreversible": True}
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any], workflow: Workflow) -> Registered:
+        """The inverse. ``Blocked`` if the document has no such compensation."""
+        fields = {"step_id": None, **data}
+        path = Path(fields.pop("path"))
+        compensation = None
+        if not fields.pop("irreversible", False):
+            compensation = workflow.undo.get(_INSTANCE.sub("", path))
+            if compensation is None:
+                reason = f"step {path} was recorded with a compensation, which the document does not have now"
+                raise Blocked("NonDeterministic", reason, path)
+        return cls(path=path, compensation=compensation, **fields)
 
 
 class Saga:
-    """What one branch registered so far, and what became of it."""
+    """What one branch registered so far, and what became of it.
 
-    __slots__ = ("failed", "in_doubt", "not_undone", "registered", "undone")
+    ``registered`` is by a number that grows, so that a ``mark`` stays good whatever is removed.
+    ``passed`` tells at which order each step was done with; ``pivoted`` that there is no way back past some
+    point. ``closing`` are detached children that are to end with the run.
+    """
 
-    def __init__(self) -> None:
-        self.registered: list[Registered] = []
+    __slots__ = (*_KEPT, "_next", "_parent", "passed", "pivoted", "registered")
+
+    def __init__(self, parent: Saga | None = None) -> None:
+        self._parent = parent
+        self._next = 0
+        self.registered: dict[int, Registered] = {}
+        self.passed: dict[str, int] = {}
+        self.pivoted = False
         self.undone: list[str] = []
         self.failed: list[str] = []
         self.in_doubt: list[str] = []
         self.not_undone: list[str] = []
+        self.skipped: list[str] = []
+        self.closing: list[str] = []
+
+    # --- registering
 
     def register(self, item: Registered) -> None:
         """Remember a step as one to undo."""
-        self.registered.append(item)
+        self.registered[self._next] = item
+        self._next += 1
 
     def mark(self) -> int:
-        """The present state, for ``replace_since``."""
-        return len(self.registered)
+        """The present state, for ``taken_since``."""
+        return self._next
 
-    def replace_since(self, mark: int, item: Registered) -> None:
-        """A block completed that has a compensation of its own: it stands for all that its steps
-        registered.
+    def taken_since(self, mark: int) -> list[Registered]:
+        """What was registered since, which is registered no longer."""
+        numbers = []
+        for number in reversed(self.registered):
+            if number < mark:
+                break
+            numbers.append(number)
+        return [self.registered.pop(number) for number in reversed(numbers)]
+
+    def taken_after(self, order: int) -> list[Registered]:
+        """What completed after ``order``, which is registered no longer."""
+        numbers = [number for number, item in self.registered.items() if item.order > order]
+        return [self.registered.pop(number) for number in numbers]
+
+    def pivot(self) -> None:
+        """The point of no return: nothing that was registered in this run is undone any more."""
+        saga: Saga | None = self
+        while saga is not None:
+            saga.registered.clear()
+            saga.pivoted = True
+            saga = saga._parent
+
+    def absorb(self, inner: Saga) -> None:
+        """A branch is over: what it registered, and what became of it, is its parent's."""
+        for item in inner.registered.values():
+            self.register(item)
+        for name in _KEPT:
+            getattr(self, name).extend(getattr(inner, name))
+
+    # --- undoing
+
+    async def undo(
+        self,
+        items: Iterable[Registered],
+        undo: Callable[[Registered], Awaitable[bool]],
+        skipped: frozenset[str] = frozenset(),
+    ) -> None:
+        """Undo ``items``, latest completion first, but for those ``skipped``. ``undo`` returns whether
+        nothing of it is left.
         """
-        self.registered[mark:] = [item]
-
-    async def undo_all(self, undo: Callable[[Registered], Awaitable[None]]) -> None:
-        """Undo everything registered, latest completion first."""
-        items = sorted(self.registered, key=lambda item: item.order, reverse=True)
-        self.registered.clear()
-        for position, item in enumerate(items):
+        ordered = sorted(items, key=lambda item: item.order, reverse=True)
+        for position, item in enumerate(ordered):
+            if item.path in skipped:
+                self.skipped.append(str(item.path))
+                continue
             if item.compensation is None:
                 self.not_undone.append(str(item.path))
                 continue
             try:
-                await undo(item)
+                done = await undo(item)
             except StepFailed:
                 self.failed.append(str(item.path))
                 if item.compensation.on_failure == "stop":
                     self.failed.extend(
-                        str(left.path) for left in items[position + 1 :] if left.compensation is not None
+                        str(left.path) for left in ordered[position + 1 :] if left.compensation is not None
                     )
                     return
             else:
-                self.undone.append(str(item.path))
+                (self.undone if done else self.not_undone).append(str(item.path))
+
+    def skip_doubts(self, skipped: frozenset[str]) -> None:
+        """Of these steps a person has found out what became of them."""
+        self.skipped += [path for path in self.in_doubt if path in skipped]
+        self.in_doubt = [path for path in self.in_doubt if path not in skipped]
 
     def status_after(self, error: Failure) -> RunStatus:
         """The state of a run that ended with ``error`` once everything that could be undone was."""
         if self.failed or self.in_doubt:
             return RunStatus.COMPENSATION_FAILED
-        if self.undone:
+        if self.undone or self.skipped:
             return RunStatus.COMPENSATED
         return RunStatus.CANCELLED if error.type == "Cancelled" else RunStatus.FAILED
 
+    # --- as data
+
     def to_json(self) -> dict[str, list[str]]:
         """As in ``status``."""
-        return {
-            "undone": list(self.undone),
-            "failed": list(self.failed),
-            "in_doubt": list(self.in_doubt),
-            "not_undone": list(self.not_undone),
-            "skipped": [],
-        }
+        return {name: list(getattr(self, name)) for name in _LISTS}
+
+    def to_data(self) -> dict[str, Any]:
+        """What must be kept of a branch that is over; empty if it left nothing behind."""
+        data: dict[str, Any] = {name: list(found) for name in _KEPT if (found := getattr(self, name))}
+        if self.registered:
+            data["registered"] = [item.to_data() for item in self.registered.values()]
+        return data | {"pivoted": True} if self.pivoted else data
+
+    def absorb_data(self, data: Mapping[str, Any], workflow: Workflow) -> None:
+        """``absorb`` of a branch of which this was kept."""
+        if data.get("pivoted"):
+            self.pivot()
+        for item in data.get("registered", ()):
+            self.register(Registered.from_data(item, workflow))
+        for name in _KEPT:
+            getattr(self, name).extend(data.get(name, ()))
+
+    def bequest(self, run_id: str, prefix: str = "") -> dict[str, Any]:
+        """What is left to undo of a run that has ended, for another run that may undo it: keys are those of
+        the run, orders come before all of the other's own, and ``prefix`` keeps paths apart.
+        """
+        items = sorted(self.registered.values(), key=lambda item: item.order)
+        registered = [
+            item.to_data()
+            | {
+                "key": item.key or item.path.idempotency_key(run_id),
+                "order": number - len(items),
+                "path": str(item.path) if item.path.startswith("_run") else f"{prefix}{item.path}",
+            }
+            for number, item in enumerate(items)
+        ]
+        data: dict[str, Any] = {"registered": registered} if registered else {}
+        if self.closing:
+            data["closing"] = list(self.closing)
+        return data | {"pivoted": True} if self.pivoted else data

@@ -95,6 +95,14 @@ class Scope:
                     continue  # the expression's own evaluation names it, with a hint
         return captured
 
+    def inner(self, ids: Iterable[str], names: Mapping[str, Any]) -> Scope:
+        """The scope of a branch or an iteration: it sees what is here now, ``names``, and its own steps."""
+        scope = Scope(self._rt, self.input, (), self.now)
+        scope.steps = {**self.steps, **dict.fromkeys(ids, PENDING)}
+        scope.vars = self.vars
+        scope.extra = {**self.extra, **names}
+        return scope
+
     def restored(self, captured: Mapping[str, Any], ids: Iterable[str] = ()) -> Scope:
         """A scope made from captured data, for a compensation. ``now`` is this one's: the undo happens
         now.

@@ -37,6 +37,12 @@ from flowctl.errors import Control
 
 GENESIS = b"\0" * 32
 
+Scalar = str | int | float | bool | None
+Where = Sequence[tuple[str, Sequence[Scalar]]]
+"""Conditions on search attributes, all of which must hold: a name, and the values it may have, equal as JSON
+is (``1`` is ``1.0`` and not ``true``). A run without that attribute does not have any of them.
+"""
+
 
 class Fact(msgspec.Struct, omit_defaults=True):
     """One thing that happened. ``data``'s keys depend on ``kind``; see ``machine`` for the kinds."""
@@ -91,11 +97,16 @@ class Run(msgspec.Struct):
     """The row of a run: identity, and its state as of the last commit.
 
     ``key`` is the journal's own number for it; they grow in the order of creation. ``input``, ``output``,
-    ``error``, ``saga``, ``waiting_for``, ``blocked`` are JSON. ``wake_at`` is when something is due by
-    itself, or None. ``session`` is the claiming session's id, or None. ``entries`` and ``size`` count its
-    rows and the bytes of their encoded data; ``head`` is the hash of the last. The row is not written with
-    every entry: a reader may see these three as they were some entries ago, whoever claims the run never
-    does. ``parent_id`` is None for runs that a person started; ``@last`` finds the latest of them.
+    ``error``, ``saga``, ``waiting_for``, ``blocked`` are JSON. ``attributes`` is ``{"search": {…},
+    "memo": {…}}``, or None while the run has neither; search attributes are scalars. ``pins`` are the
+    digests that the references to children stand for, by document and text, None if there are none;
+    ``inherited`` is what the run took over from the one before it in its chain; ``origin`` is the run
+    that it repeats, ``{"run", "digest", "from", "until"}``: from which step on, and the last ``seq`` that
+    counts. ``wake_at`` is when something is due by itself, or None. ``session`` is the claiming session's
+    id, or None. ``entries`` and ``size`` count its rows and the bytes of their encoded data; ``head`` is
+    the hash of the last. The row is not written with every entry: a reader may see these three as they
+    were some entries ago, whoever claims the run never does. ``parent_id`` is None for runs that a person
+    started; ``@last`` finds the latest of them.
     """
 
     id: str
@@ -117,6 +128,10 @@ class Run(msgspec.Struct):
     saga: Any = None
     waiting_for: Any = None
     blocked: Any = None
+    attributes: Any = None
+    pins: Any = None
+    inherited: Any = None
+    origin: Any = None
     wake_at: int | None = None
     generation: int = 0
     session: str | None = None
@@ -126,14 +141,14 @@ class Run(msgspec.Struct):
     key: int = 0
 
 
-MessageKind = Literal["signal", "cancel"]
+MessageKind = Literal["signal", "cancel", "pause", "unpause", "terminate", "retry"]
 
 
 class Message(msgspec.Struct, frozen=True):
-    """Something from outside for a run: a signal, or a request to cancel.
+    """Something from outside for a run: a signal, or what a person asks of it.
 
     ``seq`` orders the inbox. ``dedup_id`` makes a second delivery of the same signal a no-op. ``data`` is a
-    signal's payload, or ``{"reason": …}``.
+    signal's payload, ``{"reason": …}`` of ``cancel``, or ``{"generation": …}`` of ``retry``.
     """
 
     run_id: str
@@ -152,7 +167,8 @@ class Change(msgspec.Struct):
     ``run`` already carries the new state; its ``key``, ``session``, ``entries``, ``size`` and ``head`` are
     the journal's to keep. ``create`` inserts it first, claimed by this session; ``RunIdConflict`` if its id
     is taken. ``state_changed`` is False when the row need not be written (a step completed, the run just
-    goes on). ``release`` writes it and gives the claim back.
+    goes on). ``release`` writes it and gives the claim back. ``successor`` is a run that begins as this one
+    ends, claimed by nobody; it is accepted, and gets the messages that are not among those ``received``.
 
     A commit sets the journal's part of ``run``, and ``seq`` and ``hash`` of ``entries``, in place; if it is
     refused, they mean nothing.
@@ -163,6 +179,8 @@ class Change(msgspec.Struct):
     create: bool = False
     state_changed: bool = False
     release: bool = False
+    successor: Run | None = None
+    received: frozenset[int] = frozenset()
 
 
 class Fenced(Control):
@@ -209,7 +227,9 @@ class Journal(Protocol):
         """The row of a run, by its run id."""
 
     def runs_with_prefix(self, prefix: str, limit: int = 10) -> list[Run]:
-        """Runs whose id or workflow id starts with ``prefix``, newest first."""
+        """Runs whose id or workflow id starts with ``prefix``, newest first; children only if it has a
+        ``/``.
+        """
 
     def latest_of(self, workflow_id: str) -> Run | None:
         """The latest run of a workflow id's chain."""
@@ -222,6 +242,7 @@ class Journal(Protocol):
         *,
         statuses: Sequence[str] = (),
         workflow: str | None = None,
+        where: Where = (),
         limit: int = 50,
         before: int | None = None,
     ) -> list[Run]:
@@ -313,6 +334,14 @@ def chain_hash(previous: bytes, fact: Fact, encoded: bytes) -> bytes:
     """The hash of an entry: sha256 over the previous hash, what identifies the entry, and its data."""
     identity = f"{fact.path}\0{fact.kind}\0{fact.attempt}\0{fact.generation}\0{fact.at}\0".encode()
     return hashlib.sha256(previous + identity + encoded).digest()
+
+
+def as_accepted(run: Run, entries: Iterable[Entry]) -> Run:
+    """The row with the document that the run was accepted with, before it was migrated."""
+    for entry in entries:
+        if entry.fact.kind == "migrated":
+            return msgspec.structs.replace(run, **entry.fact.data["from"])
+    return run
 
 
 def genesis(run: Run) -> bytes:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from flowctl import values
 from flowctl.errors import StorageError
 from flowctl.journal import (
     Change,
@@ -23,6 +24,7 @@ from flowctl.journal import (
     Fenced,
     Message,
     Run,
+    Where,
     decode_entry,
     genesis,
     refusals,
@@ -123,9 +125,11 @@ class MemoryJournal:
         return None if key is None else _decode_run(self._store.runs[key])
 
     def runs_with_prefix(self, prefix: str, limit: int = 10) -> list[Run]:
-        return self._newest(
-            lambda run: run.id.startswith(prefix) or run.workflow_id.startswith(prefix), limit
-        )
+        def wanted(run: Run) -> bool:
+            named = run.id.startswith(prefix) or run.workflow_id.startswith(prefix)
+            return named and (run.parent_id is None or "/" in prefix)
+
+        return self._newest(wanted, limit)
 
     def latest_of(self, workflow_id: str) -> Run | None:
         return next(iter(self._newest(lambda run: run.workflow_id == workflow_id, 1)), None)
@@ -138,6 +142,7 @@ class MemoryJournal:
         *,
         statuses: Sequence[str] = (),
         workflow: str | None = None,
+        where: Where = (),
         limit: int = 50,
         before: int | None = None,
     ) -> list[Run]:
@@ -146,6 +151,7 @@ class MemoryJournal:
                 (not statuses or run.status in statuses)
                 and (workflow is None or run.workflow == workflow)
                 and (before is None or run.key < before)
+                and _has_attributes(run, where)
             )
 
         return self._newest(wanted, limit)
@@ -242,7 +248,19 @@ class MemoryJournal:
             store.rows[row[1]].append(row)
             store.identities.add(row[1:6])
             store.last_seq = row[0]
+        for change in batch.heirs:
+            self._hand_on(change)
         batch.settle()
+
+    def _hand_on(self, change: Change) -> None:
+        assert change.successor is not None
+        for message in self.inbox(change.run.id):
+            if message.seq not in change.received:
+                self._store.last_message += 1
+                copy = msgspec.structs.replace(
+                    message, run_id=change.successor.id, seq=self._store.last_message
+                )
+                self._store.inbox[change.successor.key].append(_encode(copy))
 
     def close(self) -> None:
         if self._closed:
@@ -313,3 +331,11 @@ class MemoryJournal:
         return Tally(
             len(rows), sum(len(row[7].encode()) for row in rows), rows[-1][-1] if rows else genesis(run)
         )
+
+
+def _has_attributes(run: Run, where: Where) -> bool:
+    search = (run.attributes or {}).get("search", {})
+    return all(
+        name in search and any(values.equal(search[name], value) for value in wanted)
+        for name, wanted in where
+    )

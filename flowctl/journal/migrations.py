@@ -24,6 +24,25 @@ def m001_initial(db: Database) -> None:
     create_sessions(db)
 
 
+@migrations()
+def m002_attributes(db: Database) -> None:
+    """What a run says about itself: search attributes and memo."""
+    db.table("runs").add_column("attributes", str)
+
+
+@migrations()
+def m003_relatives(db: Database) -> None:
+    """What a run has to do with others: the documents of its children, and what it took over."""
+    db.table("runs").add_column("pins", str)
+    db.table("runs").add_column("inherited", str)
+
+
+@migrations()
+def m004_origin(db: Database) -> None:
+    """The run that a run repeats."""
+    db.table("runs").add_column("origin", str)
+
+
 def create_documents(db: Database) -> None:
     db.create_table(
         "documents",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowctl.journal import Definition, Document, Entry, Message, Run, decode_entry
+from flowctl.journal import Definition, Document, Entry, Message, Run, Where, decode_entry
 from flowctl.journal.database import Database
 from flowctl.journal.lock import is_alive
 from flowctl.journal.rows import RUN_COLUMNS, from_json, run_from_row
@@ -17,6 +17,18 @@ _RUN = "SELECT " + ", ".join(RUN_COLUMNS) + " FROM runs "  # noqa: S608  # names
 _KEY = "(SELECT key FROM runs WHERE id = ?)"
 _ENTRY = "SELECT seq, path, kind, attempt, generation, at, data, hash FROM entries "
 MESSAGE = "SELECT kind, name, data, at, principal, dedup_id, seq FROM inbox "
+
+# Names and values are parameters; what is put together is which types are looked for. There is no index:
+# attributes are looked at run by run, newest first, until enough have been found.
+_ATTRIBUTE = "EXISTS (SELECT 1 FROM json_each(attributes, '$.search') WHERE key = ? AND ({}))"
+_NUMBER = "(type IN ('integer', 'real') AND value = ?)"
+_MATCHES: Mapping[type, str] = {
+    str: "(type = 'text' AND value = ?)",
+    int: _NUMBER,
+    float: _NUMBER,
+    bool: "(type IN ('true', 'false') AND value = ?)",
+    type(None): "(type = 'null' AND ? IS NULL)",
+}
 
 
 class SqliteReader:
@@ -65,8 +77,10 @@ class SqliteReader:
         return self._run("WHERE id = ?", run_id)
 
     def runs_with_prefix(self, prefix: str, limit: int = 10) -> list[Run]:
+        whose = "" if "/" in prefix else "AND parent_id IS NULL "
         return self._runs(
-            "WHERE id BETWEEN ?1 AND ?2 OR workflow_id BETWEEN ?1 AND ?2 ORDER BY key DESC LIMIT ?3",
+            f"WHERE (id BETWEEN ?1 AND ?2 OR workflow_id BETWEEN ?1 AND ?2) {whose}"
+            "ORDER BY key DESC LIMIT ?3",
             prefix,
             prefix + _LAST_CHARACTER,
             limit,
@@ -83,6 +97,7 @@ class SqliteReader:
         *,
         statuses: Sequence[str] = (),
         workflow: str | None = None,
+        where: Where = (),
         limit: int = 50,
         before: int | None = None,
     ) -> list[Run]:
@@ -93,6 +108,11 @@ class SqliteReader:
         if workflow is not None:
             conditions.append("workflow = ?")
             parameters.append(workflow)
+        for name, wanted in where:
+            conditions.append(
+                _ATTRIBUTE.format(" OR ".join(_MATCHES[type(value)] for value in wanted) or "FALSE")
+            )
+            parameters += [name, *wanted]
         if before is not None:
             conditions.append("key < ?")
             parameters.append(before)

@@ -19,7 +19,11 @@ Row = tuple[int, int, str, str, int, int, int, str, bytes]
 RUN_COLUMNS = Run.__struct_fields__
 """The columns of a run's row, in order."""
 
-JSON_COLUMNS = frozenset({"input", "output", "error", "saga", "waiting_for", "blocked"})
+JSON_COLUMNS = frozenset({"input", "output", "error", "saga", "waiting_for", "blocked", "attributes"}) | {
+    "pins",
+    "inherited",
+    "origin",
+}
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -64,7 +68,8 @@ def accepted(run: Run, key: int) -> Run:
 
 
 class Batch:
-    """The rows of one commit: ``add`` the changes, write ``created``, ``rows`` and ``updated``, ``settle``.
+    """The rows of one commit: ``add`` the changes, write ``created``, ``rows`` and ``updated``, hand the
+    messages of ``heirs`` on to their successors, ``settle``.
 
     ``tallies`` are those of the runs that ``session`` has claimed; ``last_seq`` and ``last_key`` are the
     highest in use. Runs and entries are told at once where they will be, while they are at hand: a second
@@ -75,6 +80,7 @@ class Batch:
         self.created: list[Run] = []
         self.updated: list[Run] = []
         self.rows: list[Row] = []
+        self.heirs: list[Change] = []
         self._session = session
         self._before = tallies
         self._after: dict[int, Tally] = {}
@@ -101,6 +107,12 @@ class Batch:
         run.session = None if change.release else self._session
         if change.release:
             self._released.append(run.key)
+        if change.successor is not None:
+            self._key += 1
+            change.successor.key = self._key
+            change.successor.head = genesis(change.successor)
+            self.created.append(change.successor)
+            self.heirs.append(change)
 
     def _append(self, entries: Sequence[Entry], key: int, tally: Tally) -> Tally:
         count, size, head = tally

@@ -26,8 +26,8 @@ _FIXED = {
     "key",
     "id",
     "workflow_id",
-    "workflow",
     "input",
+    "origin",
     "created_at",
     "parent_id",
     "principal",
@@ -36,6 +36,10 @@ _FIXED = {
 _STATE = [name for name in RUN_COLUMNS if name not in _FIXED]
 
 # Put together from names of our own, hence the exceptions from the rule against it.
+_MESSAGES_OF = "SELECT seq, kind, name, data, at, principal, dedup_id FROM inbox WHERE run = ? ORDER BY seq"
+_INSERT_MESSAGE = (
+    "INSERT INTO inbox (run, kind, name, data, at, principal, dedup_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
 _INSERT_RUN = f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (:{', :'.join(RUN_COLUMNS)})"  # noqa: S608
 _UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = :{name}' for name in _STATE)} WHERE key = :key"  # noqa: S608
 
@@ -130,8 +134,7 @@ class SqliteJournal(SqliteReader):
                 raise refusals.run_closed(message.run_id, status)
             data = to_json(message.data)
             inserted = connection.execute(
-                "INSERT INTO inbox (run, kind, name, data, at, principal, dedup_id)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                _INSERT_MESSAGE,
                 (key, message.kind, message.name, data, message.at, message.principal, message.dedup_id),
             )
         return msgspec.structs.replace(message, seq=inserted.lastrowid), True
@@ -232,3 +235,13 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
         raise refusals.entry_exists(path, kind, attempt, generation) from error
     if batch.updated:
         connection.executemany(_UPDATE_RUN, map(run_to_row, batch.updated))
+    for change in batch.heirs:
+        _hand_on(connection, change)
+
+
+def _hand_on(connection: sqlite3.Connection, change: Change) -> None:
+    """A successor gets the messages that its predecessor has not read."""
+    assert change.successor is not None
+    for seq, *message in connection.execute(_MESSAGES_OF, (change.run.key,)).fetchall():
+        if seq not in change.received:
+            connection.execute(_INSERT_MESSAGE, (change.successor.key, *message))

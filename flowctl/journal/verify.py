@@ -1,19 +1,19 @@
 """Checking a run's hash chain: that nothing was lost from its history, slipped into it or changed.
 
-The chain starts at the run's identity, document and input (``genesis``) and goes through every entry; the
-run's row keeps how many there were when it was last written, and the hash of the last, so that a missing
+The chain starts at the run's identity, input and first document (``genesis``) and goes through every entry;
+the run's row keeps how many there were when it was last written, and the hash of the last, so that a missing
 end shows as well.
 """
 
 from __future__ import annotations
 
-from flowctl.journal import Entry, Journal, Run, chain_hash, encode_entry, genesis, refusals
+from flowctl.journal import Entry, Journal, Run, as_accepted, chain_hash, encode_entry, genesis, refusals
 
 
 def verify_chain(journal: Journal, run_id: str) -> str | None:
     """What is wrong with the run's history, in one sentence, or None. ``RunNotFound``."""
     run, entries = _at_rest(journal, run_id)
-    heads = [genesis(run)]
+    heads = [genesis(as_accepted(run, entries))]
     for entry in entries:
         heads.append(chain_hash(heads[-1], entry.fact, encode_entry(entry)))
         if entry.hash != heads[-1]:

@@ -26,12 +26,18 @@ lost               ``count``: the worker of this attempt was lost this many time
 timed_out          a wait or a block ran out of time; at the root: the run
 condition, case, … what the interpreter decided there (``decide``)
 recovered          at the root, attempt N: the N-th time that another worker found work interrupted
+migrated           at the root, attempt N: ``from to``, each ``workflow version digest``
 cancel_requested   at the root: ``reason principal message``
-ended              at the root: ``status output error saga``
+paused, unpaused   at the root, attempt N: the N-th pause; ``principal message``
+withheld           a step was cancelled while a pause kept it from beginning
+reopened           at the root, begins a generation: a retry; ``principal``, ``message`` or ``skip seen``
+ended              at the root: ``status output error saga``; without ``saga`` if it was terminated
 =================  =========================================================================================
 
+What a run that repeats another is served of it has ``served`` besides.
+
 Read ``machine`` first; ``calls``, ``waits``, ``deadlines`` and ``branches`` are its parts, which share a
-``core``.
+``core``. What people do to a run is in ``requests`` and ``gate``, what a retry takes back in ``reopening``.
 """
 
 from flowctl.machine.host import Handle, Host

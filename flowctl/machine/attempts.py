@@ -17,42 +17,53 @@ from flowctl.trampoline import Future
 Describe = Callable[[], "Attempt | Outcome"]
 """What to make, known only when it is made; or the outcome, if there is no time left to make it."""
 
-_NEVER_MADE = Outcome(failure=Failure("Cancelled", "cancelled before it began"), cancelled=True)
+NEVER_MADE = Outcome(failure=Failure("Cancelled", "cancelled before it began"), cancelled=True)
+"""The outcome of an attempt that was called off in time."""
 
 
 class Attempts:
-    """The attempts of one run. ``effects`` make those whose record is to be committed next."""
+    """The attempts of one run. ``effects`` make those whose record is to be committed next; ``busy`` are in
+    flight and not *at rest*: a run whose children are still going merely waits.
+    """
 
-    __slots__ = ("core", "effects", "flying")
+    __slots__ = ("busy", "core", "effects", "flying")
 
     def __init__(self, core: Core) -> None:
         self.core = core
+        self.busy = 0
         self.effects: list[Callable[[], None]] = []
         self.flying: dict[_Flight, None] = {}
 
-    def make(self, describe: Describe) -> Future[Outcome]:
-        """Have an attempt made, and wait for its outcome: to be awaited at once."""
-        flight = _Flight(self, describe)
+    def make(self, describe: Describe, *, rests: bool = False, always: bool = False) -> Future[Outcome]:
+        """Have an attempt made, and wait for its outcome: to be awaited at once. With ``always`` it is made
+        even if it was told to stop before.
+        """
+        flight = _Flight(self, describe, rests=rests, always=always)
         self.flying[flight] = None
+        self.busy += not rests
         self.effects.append(flight.take_off)
         self.core.wake()
         return self.core.trampoline.wait(flight.outcome, patient=flight.tell)
 
     def stop(self) -> None:
-        """Tell all of them to stop; nobody listens to how they end."""
+        """Tell them to stop, but for children, which are runs of their own. Nobody listens how they end."""
         for flight in self.flying:
-            flight.tell()
+            if not flight.rests:
+                flight.tell()
         self.flying.clear()
+        self.busy = 0
 
 
 class _Flight:
     """One attempt, from its record to its outcome."""
 
-    __slots__ = ("_attempts", "_describe", "_handle", "_told", "outcome")
+    __slots__ = ("_always", "_attempts", "_describe", "_handle", "_told", "outcome", "rests")
 
-    def __init__(self, attempts: Attempts, describe: Describe) -> None:
+    def __init__(self, attempts: Attempts, describe: Describe, *, rests: bool, always: bool) -> None:
         self._attempts = attempts
         self._describe = describe
+        self.rests = rests
+        self._always = always
         self._handle: Handle | None = None
         self._told = False
         self.outcome: Future[Outcome] = attempts.core.trampoline.future()
@@ -62,14 +73,16 @@ class _Flight:
         core = self._attempts.core
         if core.dropped:
             return
-        if self._told:
-            self._landed(_NEVER_MADE)
+        if self._told and not self._always:
+            self._landed(NEVER_MADE)
             return
         described = self._describe()
         if isinstance(described, Outcome):
             self._landed(described)
         else:
             self._handle = core.host.perform(described, self._landed)
+            if self._told:
+                self._handle.cancel()
 
     def tell(self) -> None:
         """The scope was cancelled: pass it on."""
@@ -81,5 +94,6 @@ class _Flight:
         attempts = self._attempts
         if not attempts.core.dropped:
             del attempts.flying[self]
+            attempts.busy -= not self.rests
             self.outcome.set(outcome)
             attempts.core.advance()

@@ -1,8 +1,9 @@
 """Branches: thunks that run at once, each in a scope of its own, and what is made of how they end.
 
-Which branch decided (the first failure of ``all``, the winner of ``first``) is recorded. A recovered run
-knows it from the start and calls the others off at once: what they had answered is served all the same,
-so they come exactly as far as before.
+Which branch decided (the first failure of ``all``, the winner of ``first``, one that left the run) is
+recorded. A recovered run knows it from the start and calls the others off at once: what they had answered is
+served all the same, so they come exactly as far as before. Once all of them were cancelled from outside, none
+decides any more.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ async def all_of(
         core, path, thunks, limit, "first_failed", lambda end: fails and end.failure is not None
     )
     results = await branches.run()
-    failure = results[branches.decided].failure if branches.decided is not None else None
-    if failure is not None:
-        raise StepFailed(failure)
+    failed = branches.failed.get(branches.decided) if branches.decided is not None else None
+    if failed is not None:
+        raise failed
     return results
 
 
@@ -46,7 +47,7 @@ async def first_of(core: Core, path: Path, thunks: Sequence[Thunk], limit: int |
 
 class _Branches:
     """``decides`` says of an end whether it decides for all; then ``decided`` is its index, recorded as
-    ``kind``.
+    ``kind``. ``failed`` is what branches raised, by index.
     """
 
     def __init__(
@@ -65,27 +66,33 @@ class _Branches:
         self._thunks = list(thunks)
         self._limit = limit or len(self._thunks)
         trampoline: Trampoline = core.trampoline
-        self._scopes = [Scope(trampoline, trampoline.scope) for _ in self._thunks]
+        self._around = trampoline.scope
+        self._scopes = [Scope(trampoline, self._around) for _ in self._thunks]
         self._results: list[Settled] = [Settled() for _ in self._thunks]
         self._interrupted: list[Control] = []
+        self._too_late = False
         self._next = 0
         self._running = 0
         self._over: Future[None] = trampoline.future()
         self.decided: int | None = None
+        self.failed: dict[int, StepFailed] = {}
 
     async def run(self) -> list[Settled]:
         """Run them all to their end. Raises what came from outside (``Cancelled``) or leaves the run
         (``Control``).
         """
-        recorded = self._core.record.peek(self._path, self._kind)
-        if recorded is not None:
-            self._decide(recorded.value["index"])
+        for kind in (self._kind, "left"):
+            recorded = self._core.record.take(self._path, kind)
+            if recorded is not None:
+                self._decide(recorded.value["index"])
         for _ in range(min(self._limit, len(self._thunks))):
             self._spawn()
         if self._running:
             await self._core.trampoline.wait(self._over, patient=lambda: None)
         for interruption in self._interrupted:
             raise interruption
+        if self._too_late:
+            self._core.trampoline.heed()
         return self._results
 
     def _decide(self, index: int) -> None:
@@ -104,6 +111,7 @@ class _Branches:
         try:
             self._end(index, Settled(value=await self._thunks[index]()))
         except StepFailed as failed:
+            self.failed[index] = failed
             self._end(index, Settled(failure=failed.failure))
         except Cancelled as cancelled:
             self._results[index] = Settled(failure=scope.reason)
@@ -112,8 +120,9 @@ class _Branches:
         except Blocked:
             raise
         except Control as leaving:
-            self._interrupted.append(leaving)
-            self._decide(index)
+            if self.decided in (None, index):  # else it comes too late
+                self._interrupted.append(leaving)
+                self._conclude("left", index)
         self._running -= 1
         if self._next < len(self._thunks):
             self._spawn()
@@ -122,7 +131,15 @@ class _Branches:
 
     def _end(self, index: int, end: Settled) -> None:
         self._results[index] = end
-        if self.decided is None and self._decides(end):
-            if self._core.record.take(self._path, self._kind) is None:
-                self._core.record.rider(self._path, self._kind, {"index": index})
+        if self.decided is not None or not self._decides(end):
+            return
+        if self._around.cancelled() is not None:
+            self._too_late = True
+        else:
+            self._conclude(self._kind, index)
+
+    def _conclude(self, kind: str, index: int) -> None:
+        """This branch decides, unless one has, or it is on record."""
+        if self.decided is None:
+            self._core.record.rider(self._path, kind, {"index": index})
             self._decide(index)

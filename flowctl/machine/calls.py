@@ -9,6 +9,7 @@ same number, which is no failure of the step.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
@@ -17,14 +18,21 @@ import msgspec
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Blocked, Cancelled, Failure
 from flowctl.expressions import SecretRef
-from flowctl.machine.attempts import Attempts
-from flowctl.machine.core import Core
+from flowctl.machine.attempts import NEVER_MADE, Attempts, Describe
+from flowctl.machine.core import Core, Waiting
 from flowctl.machine.deadlines import Deadlines
+from flowctl.machine.reopening import Made
 from flowctl.machine.waits import Waits
 from flowctl.path import ROOT, Path
 from flowctl.retry import MAX_LOST_WORKERS
 from flowctl.runtime import Answer, Call, CallCancelled, CallFailed
 from flowctl.trampoline import Scope
+
+_AWAITED = frozenset({"workflow", "undo_child"})
+"""Calls that are over when a child is."""
+
+_VERBS = {"detached": "workflow", "undo_child": "workflow", "close_child": "close"}
+"""What is shown for a kind of call that has no verb of its own."""
 
 Ended = tuple[str, Answer]
 """How an attempt ended: ``completed``, ``failed`` or ``cancelled``, and what was recorded of it."""
@@ -33,11 +41,14 @@ Ended = tuple[str, Answer]
 @dataclasses.dataclass(slots=True)
 class _Progress:
     """Where a call stands: the attempt's ``number`` from 1, when the first one ``begun``, and what is
-    carried along.
+    carried along. A retry of the run begins with 1 again, but for children, which must not get the ids of
+    those there were ``before``.
     """
 
     number: int = 0
     begun: int = 0
+    before: int = 0
+    attempted: bool = False
     uncertain: bool = False
     heartbeat: Any = None
 
@@ -57,20 +68,22 @@ class Calls:
     async def call(self, path: Path, call: Call) -> Answer:
         """See ``Runtime.activity``. One turn of the loop is one attempt."""
         record, progress = self._core.record, _Progress()
+        if path in record.made:
+            _carry_on(progress, call, record.made[path])
         while True:
             progress.number += 1
             started = record.take(path, "started", progress.number)
             if started is None:
                 await self._ready(path, call, progress)
-                started = self._start(path, call, progress.number)
+                started = self._start(path, call, progress)
                 progress.begun = progress.begun or started.at
-                outcome = await self.attempts.make(partial(self._describe, path, call, progress))
+                outcome = await self._make(path, call, progress)
                 kind, answer = self._record_end(path, call, progress, outcome)
             else:
                 progress.begun = progress.begun or started.at
                 kind, answer = await self._recorded(path, call, progress, started)
             if kind == "completed":
-                return answer.of("output")
+                return answer.of("output", progress.number)
             progress.uncertain = progress.uncertain or bool(answer.value.get("uncertain"))
             progress.heartbeat = answer.value.get("heartbeat")
             if kind == "cancelled":
@@ -78,9 +91,13 @@ class Calls:
             if "retry_at" not in answer.value:
                 failure = Failure.from_json(answer.value["error"])
                 raise CallFailed(
-                    failure, order=answer.order, at=answer.at, attempted=True, uncertain=progress.uncertain
+                    failure,
+                    order=answer.order,
+                    at=answer.at,
+                    attempted=not answer.served,
+                    uncertain=progress.uncertain,
                 )
-            if record.peek(path, "started", progress.number + 1) is None:
+            if not record.has(path, "started", progress.number + 1):
                 await self._back_off(path, progress, answer.value["retry_at"])
 
     # --- one attempt
@@ -88,7 +105,7 @@ class Calls:
     async def _recorded(self, path: Path, call: Call, progress: _Progress, started: Answer) -> Ended:
         """How an attempt ended that was started before; one that did not is made again."""
         record = self._core.record
-        if started.value["digest"] != call.digest:
+        if started.value["digest"] != call.digest and not started.served:
             reason = f"step {path} was recorded as another call than the one it makes now"
             raise Blocked("NonDeterministic", reason, path)
         for kind in ("completed", "failed", "cancelled"):
@@ -103,6 +120,8 @@ class Calls:
         """
         try:
             self._deadlines.must_wait()
+            if self._core.gate.shut:
+                await self._core.gate.passed()
             blocked = self._hindrance(path, call)
             if blocked is not None:
                 self._core.parked[path] = blocked
@@ -114,6 +133,8 @@ class Calls:
             raise self._cancelled(path, cancelled, progress) from None
 
     def _hindrance(self, path: Path, call: Call) -> Blocked | None:
+        if call.kind != "activity":
+            return None
         try:
             self._core.host.declared(call.name)
             if call.secrets:
@@ -122,23 +143,27 @@ class Calls:
             return Blocked(blocked.code, blocked.reason, path)
         return None
 
-    def _start(self, path: Path, call: Call, number: int) -> Answer:
+    def _start(self, path: Path, call: Call, progress: _Progress) -> Answer:
         data: dict[str, Any] = {"digest": call.digest}
-        if number == 1:  # later attempts make the same call
-            data |= {"verb": "activity", "name": call.name, "input": msgspec.Raw(call.arguments)}
+        if progress.number == progress.before + 1:  # later attempts make the same call
+            verb = _VERBS.get(call.kind, call.kind)
+            data |= {"verb": verb, "name": call.name, "input": msgspec.Raw(call.arguments)}
             if call.secrets:
                 data["secrets"] = {
                     where: [_shown(part) for part in parts] for where, parts in call.secrets.items()
                 }
             if call.secret:
                 data["secret"] = True
-        return self._core.record.rider(path, "started", data, number)
+        return self._core.record.rider(path, "started", data, progress.number)
 
     async def _recover(self, path: Path, call: Call, progress: _Progress) -> Ended:
         """The worker of this attempt is gone, and with it the answer: make the attempt again, unless that
         is over.
         """
         record, number = self._core.record, progress.number
+        if call.kind != "activity":  # the engine knows what became of it
+            outcome = await self._make(path, call, progress)
+            return self._record_end(path, call, progress, outcome)
         if self._core.trampoline.scope.cancelled() is not None:
             return "cancelled", record.primary(path, "cancelled", {"uncertain": True}, number)
         progress.uncertain, before = True, progress.uncertain
@@ -155,8 +180,28 @@ class Calls:
             data = {"error": failure.at(path, number).to_json(), "uncertain": True}
             return "failed", record.primary(path, "failed", data, number)
         record.rider(path, "lost", {"count": lost}, number)
-        outcome = await self.attempts.make(partial(self._describe, path, call, progress))
+        outcome = await self._make(path, call, progress)
+        if outcome is NEVER_MADE:  # but the lost one was
+            outcome = msgspec.structs.replace(outcome, uncertain=True)
         return self._record_end(path, call, progress, outcome)
+
+    def _make(self, path: Path, call: Call, progress: _Progress) -> Awaitable[Outcome]:
+        describe = partial(self._describe, path, call, progress)
+        if call.kind == "activity":
+            return self.attempts.make(describe)
+        return self._ask(path, call, progress, describe)
+
+    async def _ask(self, path: Path, call: Call, progress: _Progress, describe: Describe) -> Outcome:
+        """Have the engine do it. A child takes its time, in which the run only waits."""
+        rests = call.kind in _AWAITED
+        if rests:
+            child = path.child_id(self._core.run.id, progress.number)
+            name = child if call.kind == "workflow" else call.name
+            self._core.waiting[path] = Waiting("child", None, (name,))
+        try:
+            return await self.attempts.make(describe, rests=rests, always=True)
+        finally:
+            self._core.waiting.pop(path, None)
 
     def _describe(self, path: Path, call: Call, progress: _Progress) -> Attempt | Outcome:
         """The attempt, as of now: of a call with a ``total_timeout`` what is left of that is the most it
@@ -184,6 +229,7 @@ class Calls:
             last_heartbeat=progress.heartbeat,
             started_at=now,
             deadline=now + timeout,
+            kind=call.kind,
         )
 
     def _record_end(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:
@@ -219,9 +265,10 @@ class Calls:
         failure into that.
         """
         number, host = progress.number, self._core.host
-        if not call.retry.again(number, failure):
+        tries = number - progress.before
+        if not call.retry.again(tries, failure):
             return failure, None
-        retry_at = host.now() + call.retry.wait(number, host.chance())
+        retry_at = host.now() + call.retry.wait(tries, host.chance())
         if call.total_timeout is None or retry_at < progress.begun + call.total_timeout:
             return failure, retry_at
         return dataclasses.replace(_total_timeout(call).at(path, number), cause=failure), None
@@ -245,7 +292,7 @@ class Calls:
         answer = record.take(path, "cancelled", progress.number)
         if answer is None:
             answer = record.primary(path, "cancelled", data, progress.number)
-        attempted = attempted or progress.number > 1 or progress.uncertain
+        attempted = attempted or progress.attempted or progress.number > 1 or progress.uncertain
         return self._interrupted(cancelled.scope, progress, answer, attempted=attempted)
 
     def _interrupted(
@@ -261,6 +308,13 @@ class Calls:
             reason = f"step {path} was recorded as cancelled, and nothing cancels it now"
             raise Blocked("NonDeterministic", reason, path)
         return scope
+
+
+def _carry_on(progress: _Progress, call: Call, made: Made) -> None:
+    """The call was made before the run was retried."""
+    progress.attempted, progress.uncertain = True, made.uncertain
+    if call.kind != "activity":
+        progress.number = progress.before = made.number
 
 
 def _secret_names(call: Call) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from flowctl.errors import Blocked, Failure
 from flowctl.journal import Run
+from flowctl.machine.gate import Gate
 from flowctl.machine.host import Host
 from flowctl.machine.record import Record
 from flowctl.trampoline import Trampoline
@@ -47,3 +48,7 @@ class Core:
     parked: dict[str, Blocked] = dataclasses.field(default_factory=dict)
     held: dict[str, Failure] = dataclasses.field(default_factory=dict)
     dropped: bool = False
+    gate: Gate = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(self.trampoline)

@@ -28,9 +28,15 @@ class Deadlines:
         return [until for _, until in self._open.values()]
 
     def must_wait(self, until: int | None = None) -> None:
-        """Asked before anything that waits or acts. Deadlines that passed (before ``until``) take effect
-        first; raises ``Cancelled`` if the scope was cancelled.
+        """Asked before anything waits or acts. Deadlines that passed (before ``until``) take effect first;
+        raises ``Cancelled`` if the scope was cancelled. One that is cancelled already notices nothing new:
+        a recovered run comes here at another time than the first one did.
         """
+        self._core.trampoline.heed()
+        self._notice(until)
+        self._core.trampoline.heed()
+
+    def _notice(self, until: int | None) -> None:
         now = self._core.host.now()
         limit = now if until is None else min(now, until)
         if self._core.run.deadline <= limit:
@@ -41,8 +47,7 @@ class Deadlines:
                 _, passed = self._open.get(scope, (ROOT, None))
                 if passed is not None and passed <= limit:
                     self._expire(scope)
-                scope = None if scope.shield else scope.parent
-        self._core.trampoline.heed()
+                scope = scope.parent  # also around a shield: what it protects goes on all the same
 
     async def run(self, path: Path, timeout: int, thunk: Thunk) -> Any:
         """See ``Runtime.deadline``."""

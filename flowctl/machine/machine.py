@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from flowctl.errors import Blocked, Failure, safe_text
+from flowctl.errors import Blocked, Cancelled, Failure, safe_text
 from flowctl.journal import Change, Entry, Message, Run
 from flowctl.machine.branches import all_of, first_of
 from flowctl.machine.calls import Calls
@@ -14,11 +14,13 @@ from flowctl.machine.core import Core
 from flowctl.machine.deadlines import Deadlines
 from flowctl.machine.host import Handle, Host
 from flowctl.machine.record import Record
-from flowctl.machine.waits import Waits, unread
+from flowctl.machine.requests import Requests
+from flowctl.machine.standing import Key
+from flowctl.machine.waits import Waits
 from flowctl.model import Policy
-from flowctl.path import ROOT, Path
+from flowctl.path import ROOT, Path, chain_number
 from flowctl.runtime import Answer, End, Mode, RunInfo, Settled, Thunk
-from flowctl.state import ENDED, RunStatus
+from flowctl.state import ENDED, RunStatus, may_follow
 from flowctl.trampoline import Trampoline
 
 log = logging.getLogger("flowctl.machine")
@@ -31,7 +33,9 @@ class Machine:
     """``begin`` it, let it ``receive`` messages, ``take`` what it wants committed and say when it is
     ``committed``, ``drop`` it.
 
-    ``new`` says that the run's row is yet to be created, with the first commit.
+    ``new`` says that the run's row is yet to be created, with the first commit. ``reopened`` tells that the
+    run goes on from another place of its record than the machine is at: ``begin_again``, once that is
+    durable.
     """
 
     def __init__(self, run: Run, entries: Iterable[Entry], host: Host, *, new: bool = False) -> None:
@@ -42,31 +46,55 @@ class Machine:
         self._awake = False
         self._committing = False
         self._row_changed = False
-        self._compensating = False
-        self._timer: Handle | None = None
         self._info: RunInfo | None = None
+        self._successor: Run | None = None
+        self._assemble(entries)
+
+    def _assemble(self, entries: Iterable[Entry]) -> None:
+        run, host = self.run, self._host
+        self.reopened = False
+        self._retry: Message | None = None
+        self._timer: Handle | None = None
         self._released: list[Callable[[], None]] = []
-        self._record = Record(entries, host.now, self._wake)
+        self._record = self._recall(entries)
         self._core = Core(run, host, self._record, Trampoline(), self.advance, self._expire, self._wake)
         self._root = self._core.trampoline.root
         self._deadlines = Deadlines(self._core)
         self._waits = Waits(self._core, self._deadlines)
         calls = Calls(self._core, self._deadlines, self._waits)
         self._attempts = calls.attempts
+        self._requests = Requests(run, self._record, self._row, held=lambda: bool(self._core.held))
         self.activity, self.sleep, self.wait_signal = calls.call, self._waits.sleep, self._waits.signal
+
+    def _recall(self, entries: Iterable[Entry]) -> Record:
+        return Record(entries, self._host.now, self._wake)
 
     # --- what the host does with a machine
 
     def begin(self, interpret: Interpret, messages: Iterable[Message] = ()) -> None:
         """Start the interpreter from the top and let it come as far as the record, and the inbox, reach."""
+        self._interpret = interpret
         if self.run.started_at is None:
             self.run.started_at = self._record.primary(ROOT, "started", {}).at
-        self._set_status(RunStatus.COMPENSATING if self.run.status == "compensating" else RunStatus.RUNNING)
+        self._set_status(RunStatus.COMPENSATING if self._compensating else RunStatus.RUNNING)
         self._restore_cancellation()
         self._accept(messages)
+        if self._core.dropped:  # somebody asked for its end
+            return
         self._core.trampoline.spawn(self._main(interpret))
         self._timer = self._host.call_at(self.run.deadline, self._run_timed_out)
         self.advance()
+
+    def begin_again(self, entries: Iterable[Entry], messages: Iterable[Message]) -> None:
+        """The same after a retry, with what is on record by now."""
+        self._assemble(entries)
+        self.begin(self._interpret, messages)
+
+    def serve(self, facts: Mapping[Key, dict[str, Any]]) -> None:
+        """Answer with what another run recorded, which this one repeats (``repeating``); before the first
+        question.
+        """
+        self._record.serve(facts)
 
     def receive(self, messages: Iterable[Message]) -> None:
         """Take new messages from the inbox, in order, and act on them. ``seen`` is the number of the
@@ -80,7 +108,7 @@ class Machine:
         """Whether the run has ended or only waits, durably: nothing of it is running, about to, or to be
         committed.
         """
-        return not (self._attempts.flying or self._awake or self._committing)
+        return not (self._attempts.busy or self._awake or self._committing)
 
     @property
     def ended(self) -> bool:
@@ -112,6 +140,9 @@ class Machine:
         change = Change(
             self.run, entries, create=self._new, state_changed=self._row_changed, release=self.ended
         )
+        if self._successor is not None:
+            change.successor, change.received = self._successor, frozenset(self._record.received)
+            self._successor = None
         self._row_changed = self._new = False
         return change
 
@@ -160,6 +191,11 @@ class Machine:
         )
 
     @property
+    def inherited(self) -> Mapping[str, Any]:
+        """See ``Runtime``."""
+        return self.run.inherited or {}
+
+    @property
     def settings(self) -> Policy:
         """See ``Runtime``."""
         return self._host.settings
@@ -180,6 +216,23 @@ class Machine:
             return self._host.declared(activity)
         except Blocked:
             return None
+
+    def remembered(self, path: Path, kind: str) -> Answer | None:
+        """See ``Runtime``."""
+        recorded = self._record.take(path, kind)
+        if recorded is not None and kind in ("completed", "failed"):
+            self._record.passed.add(path)
+        return recorded
+
+    def was_past(self, root: Path) -> bool:
+        """See ``Runtime``."""
+        return self._record.was_past(root)
+
+    def describe(self, search: Mapping[str, Any], memo: Mapping[str, Any]) -> None:
+        """See ``Runtime``."""
+        known = self.run.attributes or {"search": {}, "memo": {}}
+        merged = {"search": known["search"] | search, "memo": known["memo"] | memo}
+        self._row(attributes=merged)
 
     def decide(self, path: Path, kind: str, thunk: Callable[[], dict[str, Any]]) -> Answer:
         """See ``Runtime``."""
@@ -214,6 +267,30 @@ class Machine:
         finally:
             self._core.trampoline.leave(scope)
 
+    @property
+    def gated(self) -> bool:
+        """See ``Runtime``."""
+        return self._record.standing.pauses > 0
+
+    async def may_begin(self, path: Path) -> None:
+        """See ``Runtime``. A step that was cancelled while it was withheld does not begin in a recovered run
+        either.
+        """
+        if self._record.take(path, "withheld") is not None:
+            self.heed()
+            raise Blocked("NonDeterministic", f"step {path} was withheld, and nothing cancels it now", path)
+        if self._core.gate.shut and not self._record.has_reached(path):
+            try:
+                await self._core.gate.passed()
+            except Cancelled:
+                self._record.primary(path, "withheld", {})
+                raise
+
+    @property
+    def skipped(self) -> frozenset[str]:
+        """See ``Runtime``."""
+        return self._record.standing.skipped
+
     async def hold(self, path: Path, failure: Failure) -> None:
         """See ``Runtime``."""
         self.decide(path, "held", lambda: {"error": failure.to_json()})
@@ -223,28 +300,42 @@ class Machine:
         finally:
             self._core.held.pop(path, None)
 
-    def heed(self) -> None:
+    def heed(self, *, begins: bool = False) -> None:
         """See ``Runtime``."""
-        self._core.trampoline.heed()
+        if begins:
+            self._deadlines.must_wait()
+        else:
+            self._core.trampoline.heed()
 
-    # --- messages and cancellation
+    # --- requests and cancellation
 
     def _accept(self, messages: Iterable[Message]) -> None:
         messages = list(messages)
         self.seen = max([self.seen, *(message.seq for message in messages)])
-        for message in unread(messages, self._record.received):
-            if message.kind == "cancel":
-                self._cancel(message)
-            else:
+        standing = self._record.standing
+        for message in self._requests.unread(messages):
+            if message.kind == "signal":
                 self._waits.hear(message)
+            elif message.kind == "retry":
+                self._retry = message
+            else:
+                self._requests.hear(message)
+                if message.kind == "cancel" and standing.cancelled:
+                    self._root.cancel(Failure("Cancelled", message.data["reason"]))
+        if standing.ended:
+            self.drop()
+        self._core.gate.set(shut=standing.paused or self._retry is not None)
 
-    def _cancel(self, message: Message) -> None:
-        if self._compensating or self._root.reason is not None:
-            return
-        reason = message.data["reason"]
-        data = {"reason": reason, "principal": message.principal, "message": message.seq}
-        self._record.primary(ROOT, "cancel_requested", data)
-        self._root.cancel(Failure("Cancelled", reason))
+    def _try_again(self, retry: Message) -> None:
+        """Nothing is in flight any more: go on from the steps that hold the run, if some do."""
+        generation, self._retry = self.run.generation, None
+        self._requests.hear(retry)
+        self.reopened = self.run.generation > generation
+        if self.reopened:
+            self.drop()
+        else:
+            self._core.gate.set(shut=self._record.standing.paused)
+            self.advance()
 
     def _run_timed_out(self) -> None:
         if not self._core.dropped:
@@ -265,8 +356,11 @@ class Machine:
         elif self._record.take(ROOT, "timed_out") is not None:
             self._root.cancel(_run_timeout())
 
+    @property
+    def _compensating(self) -> bool:
+        return self._record.standing.compensating
+
     def _compensate(self) -> None:
-        self._compensating = True
         if self._timer is not None:
             self._timer.cancel()
         self._set_status(RunStatus.COMPENSATING)
@@ -277,9 +371,35 @@ class Machine:
         end = await interpret(self)
         error = end.error.to_json() if end.error is not None else None
         data = {"status": end.status, "output": end.output, "error": error, "saga": end.saga}
+        if end.left:
+            data["left"] = end.left
         self.run.completed_at = self._record.rider(ROOT, "ended", data).at
-        self.run.output, self.run.error, self.run.saga = end.output, error, end.saga
+        if end.status == RunStatus.CONTINUED:
+            self._successor = self._continue(end)
+        else:
+            self.run.output = end.output
+        self.run.error, self.run.saga = error, end.saga
         self._set_status(end.status)
+
+    def _continue(self, end: End) -> Run:
+        """The run that begins as this one ends: what it takes over, and nothing else."""
+        run, now = self.run, self._host.now()
+        return Run(
+            id=f"{run.workflow_id}~{chain_number(run.id) + 1}",
+            workflow_id=run.workflow_id,
+            workflow=run.workflow,
+            version=run.version,
+            digest=run.digest,
+            input=end.output,
+            created_at=now,
+            deadline=now + run.deadline - run.created_at,
+            parent_id=run.parent_id,
+            principal=run.principal,
+            trace_id=run.trace_id,
+            attributes=run.attributes,
+            pins=run.pins,
+            inherited={"left": dict(end.left)} if end.left else None,
+        )
 
     def _settle(self) -> None:
         """Say in the run's row where the run stands, when it will not go on by itself at once."""
@@ -287,22 +407,29 @@ class Machine:
         if self.ended:
             self._row(waiting_for=None, blocked=None, wake_at=None)
             self.drop()
-        elif not self._attempts.flying:
-            self._rest()
-        elif run.waiting_for is not None or run.status not in ("running", "compensating"):
-            self._set_status(RunStatus.COMPENSATING if self._compensating else RunStatus.RUNNING)
+        elif not self._attempts.busy:
+            if self._retry is None:
+                self._rest()
+            else:
+                self._try_again(self._retry)
+        elif run.waiting_for is not None or run.status != self._stands(RunStatus.RUNNING):
+            self._set_status(self._stands(RunStatus.RUNNING))
             self._row(waiting_for=None, blocked=None, wake_at=None)
+
+    def _stands(self, otherwise: RunStatus) -> RunStatus:
+        """The state of a run that is neither paused nor undone is ``otherwise``."""
+        if self._record.standing.paused:
+            return RunStatus.PAUSED
+        return RunStatus.COMPENSATING if self._compensating else otherwise
 
     def _rest(self) -> None:
         core = self._core
         blocked = next(iter(core.parked.values()), None)
         held = next(iter(core.held.values()), None)
-        if blocked is not None:
+        if blocked is not None and not self._record.standing.paused:
             self._set_status(RunStatus.BLOCKED)
-        elif self._compensating:
-            self._set_status(RunStatus.COMPENSATING)
         else:
-            self._set_status(RunStatus.PAUSED if held is not None else RunStatus.WAITING)
+            self._set_status(self._stands(RunStatus.PAUSED if held is not None else RunStatus.WAITING))
         until = [waiting.until for waiting in core.waiting.values() if waiting.until is not None]
         until += self._deadlines.moments()
         if not self._compensating:
@@ -318,11 +445,12 @@ class Machine:
         """The run cannot go on here at all: forget what was not committed, and park it."""
         self._record.take_pending()
         self._attempts.effects = []
-        self._set_status(RunStatus.BLOCKED)
+        self._set_status(RunStatus.PAUSED if self._record.standing.paused else RunStatus.BLOCKED)
         self._row(waiting_for=None, blocked=_blocked_json(blocked), wake_at=None)
         self.drop()
 
     def _set_status(self, status: RunStatus) -> None:
+        assert may_follow(RunStatus(self.run.status), status), f"{status} after {self.run.status}"
         self._row(status=status.value)
 
     def _row(self, **columns: Any) -> None:

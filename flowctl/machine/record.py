@@ -1,28 +1,43 @@
 """The record of a run: the facts that were there, served once each, and the new ones, until they are taken.
 
 Facts are made in the order in which things happen and never reordered; ``order`` numbers them, old and
-new alike.
+new alike. Of a run that was reopened those count that are still in force (``reopening``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flowctl.journal import Entry, Fact
+from flowctl.machine.reopening import Made, is_held, reopen
+from flowctl.machine.standing import Key, Standing
+from flowctl.path import ROOT, Path
 from flowctl.runtime import Answer
+
+_ANSWERS = frozenset({"completed", "failed", "timed_out"})
+"""Kinds that open an entry when another run answers in place of the world."""
 
 
 class Record:
-    """What a run remembers. ``news`` is called when there is something to take after there was nothing."""
+    """What a run remembers. ``news`` is called when there is something to take after there was nothing.
+
+    ``standing`` is what the facts of the run as a whole add up to; ``made`` the attempts that were forgotten,
+    by step.
+    """
 
     def __init__(self, entries: Iterable[Entry], now: Callable[[], int], news: Callable[[], None]) -> None:
         self._now = now
         self._news = news
-        self._facts: dict[tuple[str, str, int], Answer] = {}
+        self._facts: dict[Key, Answer] = {}
+        self._served: dict[Key, dict[str, Any]] = {}
         self._pending: list[Entry] = []
         self._losses: dict[tuple[str, int], int] = {}
+        self._walked: set[str] | None = None
+        self.standing = Standing()
+        self.made: dict[str, Made] = {}
         self.received: set[int] = set()
+        self.passed: set[str] = set()
         self.recoveries = 0
         self.order = 0
         for entry in entries:
@@ -31,11 +46,43 @@ class Record:
 
     def take(self, path: str, kind: str, attempt: int = 0) -> Answer | None:
         """What was recorded there, if anything. Each fact is asked for once, and then forgotten."""
-        return self._facts.pop((path, kind, attempt), None)
+        found = self._facts.pop((path, kind, attempt), None)
+        if found is None and self._served:
+            return self._take_served(path, kind, attempt)
+        return found
 
-    def peek(self, path: str, kind: str, attempt: int = 0) -> Answer | None:
-        """The same, without forgetting it."""
-        return self._facts.get((path, kind, attempt))
+    def has(self, path: str, kind: str, attempt: int = 0) -> bool:
+        """Whether ``take`` would find something."""
+        return (path, kind, attempt) in self._facts or (path, kind, attempt) in self._served
+
+    def serve(self, facts: Mapping[Key, dict[str, Any]]) -> None:
+        """Answer with these as well, which another run recorded. Each becomes a fact of this run when it is
+        asked for.
+        """
+        self._served = {key: data for key, data in facts.items() if key not in self._facts}
+
+    def facts(self) -> Mapping[Key, Answer]:
+        """What was not asked for yet, in order."""
+        return self._facts
+
+    def was_past(self, root: Path) -> bool:
+        """Whether something below ``root`` was recorded and not asked for yet, leaving out what need not be
+        (``passed``).
+        """
+        return any(
+            path and path.is_within(root) and not any(up in self.passed for up in path.ancestors())
+            for path in (Path(path) for path, _, _ in self._facts)
+        )
+
+    def has_reached(self, path: Path) -> bool:
+        """Whether something at ``path``, or inside of it, was on record when the run was taken up."""
+        if self._walked is None:
+            self._walked = {around for path, _, _ in self._facts for around in Path(path).ancestors()}
+        return path in self._walked
+
+    def is_held(self) -> bool:
+        """Whether a failure holds the run; before anything was taken."""
+        return is_held(self._facts)
 
     def losses(self, path: str, attempt: int) -> int:
         """How many workers this attempt has lost, as far as was recorded."""
@@ -49,6 +96,11 @@ class Record:
         """Record a decision or a start: joins the entry that is open."""
         return self._add(path, kind, data, attempt, opens=not self._pending)
 
+    def reopen(self, data: dict[str, Any]) -> Answer:
+        """Record a retry, which begins a generation. Whoever reads the record forgets what it takes back."""
+        self.standing.generation += 1
+        return self.primary(ROOT, "reopened", data)
+
     @property
     def pending(self) -> int:
         """Entries that were not taken yet."""
@@ -61,15 +113,28 @@ class Record:
 
     def _add(self, path: str, kind: str, data: dict[str, Any], attempt: int, *, opens: bool) -> Answer:
         at, pending = self._now(), self._pending
-        fact = Fact(str(path), kind, at, attempt, 0, data)  # SQLite and JSON are slow with subclasses of str
+        generation = self.standing.generation
+        # SQLite and JSON are slow with subclasses of str.
+        fact = Fact(str(path), kind, at, attempt, generation, data)
         if not pending:
             self._news()
         if opens:
             pending.append(Entry(fact, []))
         else:
             pending[-1].riders.append(fact)
+        if "message" in data:
+            self.received.add(data["message"])
+        if not path:
+            self.standing.note(fact)
         self.order += 1
         return Answer(data, at, self.order)
+
+    def _take_served(self, path: str, kind: str, attempt: int) -> Answer | None:
+        data = self._served.pop((path, kind, attempt), None)
+        if data is None:
+            return None
+        answer = self._add(path, kind, data, attempt, opens=kind in _ANSWERS or not self._pending)
+        return Answer(data, answer.at, answer.order, served=True)
 
     def _remember(self, fact: Fact) -> None:
         self.order += 1
@@ -77,7 +142,19 @@ class Record:
             self._losses[fact.path, fact.attempt] = fact.data["count"]
         elif fact.kind == "recovered":
             self.recoveries = fact.attempt
+        elif fact.kind == "reopened":
+            self._reopen()
         else:
-            self._facts[fact.path, fact.kind, fact.attempt] = Answer(fact.data, fact.at, self.order)
+            self._facts[fact.path, fact.kind, fact.attempt] = Answer(
+                fact.data, fact.at, self.order, served="served" in fact.data
+            )
         if "message" in fact.data:
             self.received.add(fact.data["message"])
+        if not fact.path:
+            self.standing.note(fact)
+
+    def _reopen(self) -> None:
+        made = reopen(self._facts)
+        self.made |= made
+        self._losses = {key: count for key, count in self._losses.items() if key[0] not in made}
+        self.standing.reduce(self._facts)

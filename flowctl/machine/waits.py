@@ -5,7 +5,7 @@ when it comes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowctl.clock import format_timestamp
@@ -64,7 +64,7 @@ class Waits:
                 completed = record.primary(path, "completed", _signal_data(message))
         if completed is None:
             assert timed_out is not None
-            return Answer(None, timed_out.at, timed_out.order)
+            return Answer(None, timed_out.at, timed_out.order, served=timed_out.served)
         return completed.of("output")
 
     async def wait_until(self, path: Path, kind: str, until: int) -> None:
@@ -102,6 +102,7 @@ class Waits:
         core = self._core
         for index, message in enumerate(self._inbox):
             if message.name in names and (until is None or message.at <= until):
+                self._deadlines.must_wait(message.at - 1)
                 return self._inbox.pop(index)
         self._deadlines.must_wait(until)
         if until is not None and until <= core.host.now():
@@ -123,11 +124,6 @@ class Waits:
     def _ring(self, future: Future[Any]) -> None:
         future.set(None)
         self._core.advance()
-
-
-def unread(messages: Iterable[Message], received: set[int]) -> list[Message]:
-    """The messages that the run has not acted on yet."""
-    return [message for message in messages if message.seq not in received]
 
 
 def _signal_data(message: Message) -> dict[str, Any]:

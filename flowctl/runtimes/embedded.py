@@ -20,6 +20,8 @@ from flowctl.journal import Change, Fenced, Journal, Run
 from flowctl.machine import Handle, Interpret, Machine
 from flowctl.model import Policy
 from flowctl.path import Path
+from flowctl.runtimes.errands import Errands
+from flowctl.runtimes.kin import Kin
 
 POLL = 0.05
 """Seconds between looks at whether another process left a message."""
@@ -41,7 +43,7 @@ def wall_clock() -> int:
 
 
 class EmbeddedRuntime:
-    """Drives machines on the running loop. ``settled`` is called when a run has ended or only waits, its
+    """Drives machines on the running loop. ``settled`` is called when a run may have ended or only wait, its
     state durable.
     """
 
@@ -54,11 +56,14 @@ class EmbeddedRuntime:
         has_secret: Callable[[str], bool],
         settings: Policy = Policy(),  # noqa: B008  (frozen)
         clock: Callable[[], int] = wall_clock,
-        settled: Callable[[Machine], None],
+        settled: Callable[[], None],
         committed: Callable[[Change], None] | None = None,
         failed: Callable[[BaseException], None],
+        kin: Kin,
     ) -> None:
         self.journal = journal
+        self.errands = Errands(self, kin)
+        self._soon: list[Callable[[], None]] = []
         self.now = clock
         self.chance = random.random
         self._performer = performer
@@ -70,6 +75,7 @@ class EmbeddedRuntime:
         self._failed = failed
         self._loop = asyncio.get_running_loop()
         self._machines: dict[str, Machine] = {}
+        self._children: dict[str, Machine] = {}  # of the same, so that a thousand others need not be asked
         self._dirty: list[Machine] = []
         self._armed = False
         self._elsewhere: asyncio.Task[None] | None = None
@@ -84,16 +90,49 @@ class EmbeddedRuntime:
         messages = () if new else self.journal.inbox(run.id)
         machine = Machine(run, entries, self, new=new)
         self._machines[run.id] = machine
+        if run.parent_id is not None:
+            self._children[run.id] = machine
         machine.begin(interpret, messages)
         self.wake(machine)
         if self._poll is None:
             self._poll = self._loop.call_later(POLL, self._look)
         return machine
 
+    def machine(self, run_id: str) -> Machine | None:
+        """See ``Drives``."""
+        return self._machines.get(run_id)
+
+    def machines(self) -> list[Machine]:
+        """All that are driven."""
+        return list(self._machines.values())
+
+    def children(self) -> list[Machine]:
+        """Those that other runs have started."""
+        return list(self._children.values())
+
+    def _forget(self, machine: Machine) -> bool:
+        self._children.pop(machine.run.id, None)
+        return self._machines.pop(machine.run.id, None) is not None
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See ``Drives``."""
+        self._loop.call_soon(self._when_free, callback)
+
+    def _when_free(self, callback: Callable[[], None]) -> None:
+        if self._elsewhere is not None:
+            self._soon.append(callback)
+        elif self._broken is None:
+            try:
+                callback()
+            except (StorageError, Fenced) as error:
+                self._break(error)
+            else:
+                self._settled()
+
     def remove(self, machine: Machine) -> None:
         """Stop driving a run, wherever it is; what is durable stays."""
         machine.drop()
-        self._machines.pop(machine.run.id, None)
+        self._forget(machine)
 
     async def close(self) -> None:
         """Stop driving everything; waits for a commit that is under way."""
@@ -117,6 +156,8 @@ class EmbeddedRuntime:
 
     def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
         """See ``Host``."""
+        if attempt.kind != "activity":
+            return self.errands.perform(attempt, done)
         return self._performer.perform(attempt, done)
 
     def declared(self, activity: str) -> Policy | None:
@@ -174,6 +215,9 @@ class EmbeddedRuntime:
             self._elsewhere = None
             if self._dirty:
                 self._arm()
+            waiting, self._soon = self._soon, []
+            for callback in waiting:
+                self.soon(callback)
 
     def _commit_done(self, machines: list[Machine], changes: list[Change]) -> None:
         if self._on_commit is not None:
@@ -182,10 +226,12 @@ class EmbeddedRuntime:
         for machine in machines:
             machine.committed()
         for machine in machines:
+            if machine.reopened and self._machines.get(machine.run.id) is machine:
+                machine.begin_again(self.journal.entries(machine.run.id), self.journal.inbox(machine.run.id))
             if machine.idle:
-                if machine.ended:
-                    self._machines.pop(machine.run.id, None)
-                self._settled(machine)
+                if machine.ended and self._forget(machine):
+                    self.errands.settled(machine.run)
+                self._settled()
 
     def _break(self, error: BaseException) -> None:
         self._broken = error
@@ -207,6 +253,7 @@ class EmbeddedRuntime:
                     messages = self.journal.inbox(machine.run.id, machine.seen)
                     if messages:
                         machine.receive(messages)
+                self.errands.look()
         except StorageError as error:
             self._break(error)
 

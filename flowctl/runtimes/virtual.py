@@ -18,6 +18,8 @@ from flowctl.journal import Change, Journal, Run
 from flowctl.machine import Handle, Interpret, Machine
 from flowctl.model import NO_POLICY, Policy
 from flowctl.path import Path
+from flowctl.runtimes.errands import Errands
+from flowctl.runtimes.kin import Kin
 
 
 class Act(Protocol):
@@ -66,9 +68,12 @@ class VirtualRuntime:
         start: int,
         settings: Policy = NO_POLICY,
         chance: Callable[[], float] = lambda: 0.5,
+        kin: Kin,
         after_commit: Callable[[Change], None] | None = None,
     ) -> None:
         self.journal = journal
+        self.errands = Errands(self, kin)
+        self._machines: dict[str, Machine] = {}
         self.chance = chance
         self._settings = settings
         self._script = script
@@ -82,10 +87,24 @@ class VirtualRuntime:
         """Drive a run that this journal's session has claimed, or that it creates (``new``)."""
         entries = () if new else self.journal.entries(run.id)
         messages = () if new else self.journal.inbox(run.id)
-        machine = Machine(run, entries, self, new=new)
+        machine = self._machines[run.id] = Machine(run, entries, self, new=new)
         machine.begin(interpret, messages)
         self.wake(machine)
         return machine
+
+    def machine(self, run_id: str) -> Machine | None:
+        """See ``Drives``."""
+        return self._machines.get(run_id)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See ``Drives``."""
+        self.call_at(self._time, callback)
+
+    def drop(self) -> None:
+        """Stop driving everything; what is durable stays."""
+        for machine in self._machines.values():
+            machine.drop()
+        self._machines.clear()
 
     def run_until_idle(self, *, until: int | None = None) -> None:
         """Let everything happen that happens by itself (by ``until``), the clock jumping from one event
@@ -132,6 +151,8 @@ class VirtualRuntime:
 
     def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
         """See ``Host``. The first of answer, timeout, silence and cancellation ends the attempt."""
+        if attempt.kind != "activity":
+            return self.errands.perform(attempt, done)
         act = self._script.act(attempt)
         performance = _Performance(self, attempt, act, done)
         performance.begin()
@@ -148,6 +169,13 @@ class VirtualRuntime:
                         self._after_commit(change)
             for machine in machines:
                 machine.committed()
+            for machine in machines:
+                if machine.reopened:
+                    machine.begin_again(
+                        self.journal.entries(machine.run.id), self.journal.inbox(machine.run.id)
+                    )
+                if machine.ended and self._machines.pop(machine.run.id, None) is not None:
+                    self.errands.settled(machine.run)
 
 
 class _Event:

@@ -6,20 +6,24 @@ A case is a mapping (``tests/conformance/cases/*.yaml`` holds ours)::
     case: a sentence about what holds
     covers: [retry, …]          the words of the language it is about
     workflow: {steps: …}        a document; ``dsl`` and ``name`` may be left out
+    children: {NAME: {steps: …}}                the documents that references to children stand for
     input: {}
     activities: {NAME: ACT or [ACT, …]}         see ``script``
     declares: {NAME: {timeout: 5s, retry: …}}   the activities' own policies
     missing: [NAME, …]
     secrets: {NAME: VALUE}
-    events: [{at: 5s, signal: approve, payload: {…}}, {at: 1s, cancel: why}, {at: 2s, lose_worker: 3s}]
+    events: [{at: 5s, signal: approve, payload: {…}}, {at: 1s, cancel: why}, {at: 2s, lose_worker: 3s},
+             {at: 1s, pause: true}, {at: 2s, unpause: true}, {at: 3s, terminate: true},
+             {at: 4s, retry: true}, {at: 5s, retry: {skip: [PATH, …]}}]
     until: 10s                  look at it then; without it, at the end
     expect: {…}
     if_it_dies: [{…}, …]
 
-``expect`` may hold ``status output error saga blocked elapsed``, ``steps outputs errors attempts args keys``
-by path, and ``calls waiting_for reached``, which are lists. Of an error only the keys given are compared;
-``calls`` are the attempts, as ``PATH#ATTEMPT``, in the order in which they were made. ``says`` are texts that
-the run's error has in its message, ``hidden`` texts that nothing in the status document may show.
+``expect`` may hold ``status output error saga attributes memo blocked elapsed``, ``steps outputs errors
+attempts args keys made`` by path, and ``calls waiting_for reached``, which are lists. Of an error only the
+keys given are compared; ``calls`` are the attempts, as ``PATH#ATTEMPT``, in the order in which they were
+made, ``made`` how often a step was. ``says`` are texts that the run's error has in its message, ``hidden``
+texts that nothing in the status document may show.
 
 ``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
 after the start. ``if_it_dies`` lists other expectations, one of which may hold instead when a worker dies
@@ -31,15 +35,20 @@ A third runtime needs one function, from ``Case`` to ``Observed``.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flowctl import values
 from flowctl.activities import activity, declared
 from flowctl.clock import parse_duration
-from flowctl.document import load
+from flowctl.document import load, stored
 from flowctl.model import Policy, Workflow
+from flowctl.runtimes.operations import Operations
 from flowctl.testing.script import Asked, ScriptedActivities
+
+OPERATIONS = frozenset({"pause", "unpause", "terminate", "retry"})
+"""What people do to a run besides: events of that name."""
 
 RUN_ID = "case"
 """The id of every case's run, so that keys can be written down."""
@@ -47,8 +56,8 @@ RUN_ID = "case"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
-    """Something from outside, ``at`` milliseconds after the start. ``kind`` is ``signal``, ``cancel`` or
-    ``lose_worker``.
+    """Something from outside, ``at`` milliseconds after the start. ``kind`` is ``signal``, ``cancel``,
+    ``lose_worker``, or one of ``OPERATIONS``.
     """
 
     at: int
@@ -66,6 +75,7 @@ class Case:
     name: str
     covers: tuple[str, ...]
     workflow: Workflow
+    children: Mapping[str, Workflow]
     source: str
     input: Mapping[str, Any]
     acts: Mapping[str, Any]
@@ -84,15 +94,19 @@ class Case:
         """
         known = {
             "case", "covers", "workflow", "input", "activities", "declares", "missing", "secrets", "events",
-            "until", "expect", "if_it_dies",
+            "until", "expect", "if_it_dies", "children",
         }  # fmt: skip
         if unknown := set(data) - known:
             raise ValueError(f"unknown words in the case {data.get('case')!r}: {sorted(unknown)}")
-        source = values.encode({"dsl": 1, "name": "case", **data["workflow"]}).decode()
+        source = _written("case", data["workflow"])
         return cls(
             name=data["case"],
             covers=tuple(data.get("covers", ())),
             workflow=load(source, "case.json").workflow,
+            children={
+                name: load(_written(name, child), f"{name}.json").workflow
+                for name, child in data.get("children", {}).items()
+            },
             source=source,
             input=data.get("input", {}),
             acts=data.get("activities", {}),
@@ -106,6 +120,20 @@ class Case:
             expect=data["expect"],
             if_it_dies=tuple(data.get("if_it_dies", ())),
         )
+
+    @property
+    def pins(self) -> dict[str, dict[str, str]]:
+        """As ``Run.pins``: every document of the case knows all children by their names."""
+        digests = {name: child.digest for name, child in self.children.items()}
+        return {each.digest: digests for each in (self.workflow, *self.children.values())} if digests else {}
+
+    def document(self, digest: str) -> Workflow:
+        """One of the documents."""
+        return next(each for each in (self.workflow, *self.children.values()) if each.digest == digest)
+
+    def pinned(self, digest: str) -> Workflow:
+        """The same, as whoever takes a run over reads it from the journal."""
+        return stored(values.encode(self.document(digest).body), digest)
 
     def script(self) -> ScriptedActivities:
         """Fresh activities with an empty ledger."""
@@ -141,6 +169,8 @@ def unlike(expect: Mapping[str, Any], observed: Observed, *, slack: int = 0) -> 
     checks: dict[str, Callable[[], Any]] = {
         "status": lambda: observed.status["status"],
         "output": lambda: observed.status["output"],
+        "attributes": lambda: observed.status["attributes"],
+        "memo": lambda: observed.status["memo"],
         "error": lambda: _only(observed.status["error"], expect.get("error")),
         "saga": lambda: {name: observed.status["saga"][name] for name in expect["saga"]},
         "steps": lambda: {path: _step(observed, path).get("status") for path in expect["steps"]},
@@ -150,6 +180,7 @@ def unlike(expect: Mapping[str, Any], observed: Observed, *, slack: int = 0) -> 
         },
         "attempts": lambda: {path: _step(observed, path).get("attempt") for path in expect["attempts"]},
         "calls": lambda: observed.calls,
+        "made": lambda: {path: _made(observed, path) for path in expect["made"]},
         "args": lambda: {path: _asked(observed, path, "args") for path in expect["args"]},
         "keys": lambda: {path: _asked(observed, path, "key") for path in expect["keys"]},
         "says": lambda: [text for text in expect["says"] if text in _message(observed)],
@@ -188,6 +219,15 @@ def _asked(observed: Observed, path: str, what: str) -> Any:
     return next((getattr(asked, what) for asked in observed.asked if asked.path == path), None)
 
 
+def _written(name: str, document: Mapping[str, Any]) -> str:
+    """The text of a document, its keys in the order in which they were written."""
+    return json.dumps({"dsl": 1, "name": name, **document}, ensure_ascii=False)
+
+
+def _made(observed: Observed, path: str) -> int:
+    return sum(asked.path == path for asked in observed.asked)
+
+
 def _policy(options: Mapping[str, Any]) -> Policy:
     def nothing() -> None: ...
 
@@ -205,4 +245,15 @@ def _event(data: Mapping[str, Any]) -> Event:
         )
     if "cancel" in data:
         return Event(at, "cancel", "cancel", {"reason": data["cancel"]}, data.get("principal"))
-    return Event(at, "lose_worker", "lose_worker", parse_duration(data["lose_worker"]))
+    if "lose_worker" in data:
+        return Event(at, "lose_worker", "lose_worker", parse_duration(data["lose_worker"]))
+    [kind] = data.keys() & OPERATIONS
+    return Event(at, kind, kind, data[kind])
+
+
+def operate(operations: Operations, run_id: str, event: Event) -> None:
+    """Do what a person does. ``RunClosed``, ``RunOpen``."""
+    if event.kind == "retry" and isinstance(event.data, Mapping):
+        operations.retry(run_id, skip=event.data["skip"])
+    else:
+        getattr(operations, event.kind)(run_id)

@@ -7,14 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from flowctl.document.closure import Closure
 from flowctl.engine import Engine
+from flowctl.errors import RunClosed, RunOpen
 from flowctl.journal import Journal, Run
 from flowctl.state import RunStatus
 from flowctl.status import status_document
-from flowctl.testing.conformance import RUN_ID, Case, Event, Observed
+from flowctl.testing.conformance import RUN_ID, Case, Event, Observed, operate
 from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
-from flowctl.testing.script import ScriptedActivities
-from flowctl.testing.virtual import START
+from flowctl.testing.script import START, ScriptedActivities
 
 FOREVER = 10 * 366 * 86_400_000
 
@@ -38,9 +39,9 @@ def run_embedded(case: Case, open_journal: Callable[[], Journal]) -> Observed:
 
     now = run_in_virtual_time(main(), loop)
     journal = open_journal()
-    run = journal.run(RUN_ID)
+    run = journal.latest_of(RUN_ID)
     assert run is not None
-    document = status_document(run, journal.entries(RUN_ID))
+    document = status_document(run, journal.entries(run.id))
     journal.close()
     return Observed(document, script.ledger, (run.completed_at or now) - START)
 
@@ -48,7 +49,9 @@ def run_embedded(case: Case, open_journal: Callable[[], Journal]) -> Observed:
 def _engine(case: Case, script: ScriptedActivities, journal: Journal, clock: Callable[[], int]) -> Engine:
     return Engine(
         journal,
-        script.activities(case.workflow.activities),
+        script.activities(
+            frozenset().union(*(each.activities for each in (case.workflow, *case.children.values())))
+        ),
         secret=script.secrets.get,
         clock=clock,
     )
@@ -58,7 +61,12 @@ def _accept(case: Case, script: ScriptedActivities, journal: Journal, clock: Cal
     """Accept the run even if activities are missing: they were there when it was started."""
     complete = case.script()
     complete.missing = set()
-    _engine(case, complete, journal, clock).start(case.workflow, case.source, case.input, id=RUN_ID)
+    pins = {
+        (digest, name): child for digest, children in case.pins.items() for name, child in children.items()
+    }
+    closure = Closure({child.digest: child for child in case.children.values()}, pins)
+    engine = _engine(case, complete, journal, clock)
+    engine.start(case.workflow, case.source, case.input, id=RUN_ID, children=closure)
 
 
 async def _live(
@@ -75,7 +83,7 @@ async def _live(
     engine = _engine(case, script, journal, clock)
     outside = open_journal()
     messages = asyncio.create_task(_messages(case, _engine(case, script, outside, clock), clock))
-    driving = asyncio.create_task(_keep_driving(engine, case, clock))
+    driving = asyncio.create_task(_keep_driving(engine, clock, messages))
     until = (START + end.at - clock()) / 1000 if end is not None else _patience(case, clock)
     await asyncio.wait([driving], timeout=until)
     await _stop(driving)
@@ -98,13 +106,26 @@ def _patience(case: Case, clock: Callable[[], int]) -> float | None:
     return None if case.until is None else (START + case.until - clock()) / 1000
 
 
-async def _keep_driving(engine: Engine, case: Case, clock: Callable[[], int]) -> Run:
-    """Drive until it ends; what waits for a message is driven again when one may have come."""
+async def _keep_driving(engine: Engine, clock: Callable[[], int], messages: asyncio.Task[None]) -> Run:
+    """Drive until it ends for good; what waits for a message is driven again when one may have come."""
+    seen = 0
     while True:
-        run = await engine.drive(RUN_ID, wait=FOREVER)
-        if RunStatus(run.status).ended:
+        run = engine.run(_latest(engine))
+        heard = len(engine.journal.inbox(run.id))
+        due = run.wake_at is not None and run.wake_at <= clock()
+        if not RunStatus(run.status).ended and (run.status != RunStatus.PAUSED or due or heard > seen):
+            seen = heard
+            run = await engine.drive(run.id, wait=FOREVER)
+        if RunStatus(run.status).ended and messages.done():
             return run
         await asyncio.sleep(0.05)
+
+
+def _latest(engine: Engine) -> str:
+    """The case's run: the last of its chain."""
+    run = engine.journal.latest_of(RUN_ID)
+    assert run is not None
+    return run.id
 
 
 async def _messages(case: Case, engine: Engine, clock: Callable[[], int]) -> None:
@@ -114,9 +135,15 @@ async def _messages(case: Case, engine: Engine, clock: Callable[[], int]) -> Non
         if left < 0 or event.kind == "lose_worker":
             continue
         await asyncio.sleep(left)
-        if RunStatus(engine.run(RUN_ID).status).ended:
-            return
-        if event.kind == "signal":
-            engine.signal(RUN_ID, event.name, event.data, dedup_id=event.dedup_id, principal=event.principal)
-        else:
-            engine.cancel(RUN_ID, event.data["reason"], principal=event.principal)
+        with suppress(RunClosed, RunOpen):
+            _happen(engine, event)
+
+
+def _happen(engine: Engine, event: Event) -> None:
+    latest, by = _latest(engine), event.principal
+    if event.kind == "signal":
+        engine.signal(latest, event.name, event.data, dedup_id=event.dedup_id, principal=by)
+    elif event.kind == "cancel":
+        engine.cancel(latest, event.data["reason"], principal=by)
+    else:
+        operate(engine.operations, latest, event)

@@ -29,7 +29,7 @@ from flowctl.errors import (
     StorageError,
     VersionTaken,
 )
-from flowctl.journal import Change, Document, Entry, Fact, Fenced, Journal, Message, Run
+from flowctl.journal import Change, Document, Entry, Fact, Fenced, Journal, Message, Run, Scalar
 from flowctl.journal.verify import verify_chain
 from flowctl.path import ROOT, Path
 
@@ -126,6 +126,7 @@ class Accepting:
             saga={"undone": ["a"]},
             waiting_for=[{"kind": "timer"}],
             blocked={"code": "MissingSecret"},
+            attributes={"search": {"customer": "c-1"}, "memo": {"note": ["n"]}},
             wake_at=3,
             generation=4,
         )
@@ -529,6 +530,29 @@ class Finding:
         assert _ids(journal.list_runs(statuses=["failed", "waiting"])) == ["c", "b", "a"]
         assert _ids(journal.list_runs(statuses=["failed"], workflow="order")) == ["a"]
         assert _ids(journal.list_runs(workflow="trip")) == ["b"]
+
+    def test_runs_are_listed_by_search_attributes(self, store: Store) -> None:
+        journal = store.open()
+        for run_id, search in (
+            ("a", {"customer": "c-1", "vip": True}),
+            ("b", {"customer": "c-2", "vip": False, 'odd"]. name': None}),
+            ("c", {"customer": 1, "vip": 1}),
+            ("d", {}),
+        ):
+            journal.create(new_run(run_id, attributes={"search": search, "memo": {"customer": "c-1"}}))
+        journal.create(new_run("e"))
+
+        def listed(*where: tuple[str, list[Scalar]]) -> list[str]:
+            return _ids(journal.list_runs(where=where))
+
+        assert listed(("customer", ["c-1"])) == ["a"]
+        assert listed(("customer", ["c-1", 1.0])) == ["c", "a"]
+        assert listed(("customer", ["c-1", "c-2"]), ("vip", [True])) == ["a"]
+        assert listed(("vip", [False])) == ["b"]
+        assert listed(("vip", [1])) == ["c"]
+        assert listed(("customer", ["1"])) == listed(("customer", [])) == listed(("seller", [None])) == []
+        assert listed(('odd"]. name', [None])) == ["b"]
+        assert _ids(journal.list_runs(where=[("customer", ["c-1", "c-2"])], limit=1)) == ["b"]
 
     def test_runs_are_found_by_the_beginning_of_their_ids(self, store: Store) -> None:
         journal = store.open()

@@ -8,6 +8,8 @@ attempt, the last one standing for all later ones. An act is a mapping:
     after: DURATION       take that long; ``hang: true`` for ever
     heartbeats: [D, …]    report at these moments after the start
     deaf: true            go on when told to stop
+    until: DURATION       be like this only for attempts that begin by then, counted from the start; later
+                          ones succeed with null
 
 The same script answers the virtual runtime directly, and real asyncio as ``Activity`` objects. Behaviour
 depends on the attempt's number, not on how often it was asked, so an attempt that is made again after a
@@ -29,6 +31,9 @@ from flowctl.errors import Blocked, Failure
 from flowctl.model import Policy
 from flowctl.path import Path
 
+START = 1_767_225_600_000
+"""2026-01-01T00:00:00Z: when every case begins."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Act:
@@ -38,12 +43,14 @@ class Act:
     duration: int | None = 0
     heartbeats: tuple[int, ...] = ()
     deaf: bool = False
+    until: int | None = None
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Act:
         """An act from its mapping; a mistake in it is a ``ValueError``."""
         unknown = set(data) - {
             "return", "raise", "message", "details", "types", "after", "hang", "heartbeats", "deaf",
+            "until",
         }  # fmt: skip
         if unknown:
             raise ValueError(f"unknown words in an act: {', '.join(sorted(unknown))}")
@@ -55,7 +62,8 @@ class Act:
             outcome = Outcome(value=values.encode(data.get("return")))
         duration = None if data.get("hang") else parse_duration(data.get("after", "0s"))
         beats = tuple(parse_duration(beat) for beat in data.get("heartbeats", ()))
-        return cls(outcome, duration, beats, bool(data.get("deaf")))
+        until = parse_duration(data["until"]) if "until" in data else None
+        return cls(outcome, duration, beats, bool(data.get("deaf")), until)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +98,8 @@ class ScriptedActivities:
     def act(self, attempt: Attempt) -> Act:
         """The answer to this attempt."""
         args, _ = reveal(attempt.args, attempt.secrets, self.secrets.get)
-        return self._answer(attempt.name, attempt.path, attempt.attempt, attempt.idempotency_key, args)
+        asked = Asked(str(attempt.path), attempt.attempt, attempt.idempotency_key, args)
+        return self._answer(attempt.name, asked, attempt.started_at - START)
 
     def declared(self, activity: str) -> Policy | None:
         """What the script says the activity declares."""
@@ -116,7 +125,8 @@ class ScriptedActivities:
 
     def _activity(self, name: str) -> Activity:
         async def scripted(ctx: ActivityContext, **args: Any) -> Any:
-            act = self._answer(name, ctx.path, ctx.attempt, ctx.idempotency_key, args)
+            now = round(asyncio.get_running_loop().time() * 1000)
+            act = self._answer(name, Asked(str(ctx.path), ctx.attempt, ctx.idempotency_key, args), now)
             await _play(act, ctx)
             if act.outcome.failure is not None:
                 raise _exception(act.outcome.failure)
@@ -127,10 +137,14 @@ class ScriptedActivities:
         assert made is not None
         return made
 
-    def _answer(self, name: str, path: str, number: int, key: str, args: Any) -> Act:
-        self.ledger.append(Asked(path, number, key, args))
-        acts = self._acts.get(name, [Act(Outcome(value=b"null"))])
-        return acts[min(number, len(acts)) - 1]
+    def _answer(self, name: str, asked: Asked, now: int) -> Act:
+        self.ledger.append(asked)
+        acts = self._acts.get(name, [_NOTHING])
+        act = acts[min(asked.attempt, len(acts)) - 1]
+        return act if act.until is None or now <= act.until else _NOTHING
+
+
+_NOTHING = Act(Outcome(value=b"null"))
 
 
 def _acts(acts: Any) -> Sequence[Act]:

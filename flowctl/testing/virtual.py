@@ -4,21 +4,21 @@ again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from flowctl.interpreter import execute
-from flowctl.journal import Change, Message, MessageKind, Run
+from flowctl.errors import RunClosed, RunOpen
+from flowctl.journal import Change, Entry, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
-from flowctl.machine import Machine
+from flowctl.runtimes.kin import Kin
+from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.virtual import VirtualRuntime
+from flowctl.state import LIVE
 from flowctl.status import status_document
-from flowctl.testing.conformance import RUN_ID, Case, Event, Observed
-from flowctl.testing.script import ScriptedActivities
-
-START = 1_767_225_600_000
-"""2026-01-01T00:00:00Z."""
+from flowctl.testing.conformance import OPERATIONS, RUN_ID, Case, Event, Observed, operate
+from flowctl.testing.script import START, ScriptedActivities
 
 When = Literal["before", "after"]
 
@@ -58,12 +58,22 @@ def run_virtual(case: Case, *, die_at: int | None = None, when: When = "after") 
     return world.observe(), commits or 0
 
 
+def records_of(case: Case) -> list[list[Entry]]:
+    """What the journal holds of the runs of the case's chain once it has been run undisturbed."""
+    world = _World(case)
+    world.live(None, "after")
+    journal = MemoryJournal(world.store)
+    chain = [run for run in journal.list_runs(limit=1_000) if run.workflow_id == RUN_ID]
+    return [list(journal.entries(run.id)) for run in reversed(chain)]
+
+
 class _World:
     """The journal, the ledger and the clock: what outlives a process."""
 
     def __init__(self, case: Case) -> None:
         self._case = case
-        self._store = MemoryStore()
+        self._document = case.document
+        self.store = MemoryStore()
         self._script: ScriptedActivities = case.script()
         self._now = START
         self._events = list(case.events)
@@ -77,22 +87,23 @@ class _World:
             input=with_input,
             created_at=START,
             deadline=START + case.workflow.timeout,
+            pins=case.pins or None,
         )
-        MemoryJournal(self._store).create(self._run)
+        MemoryJournal(self.store).create(self._run)
 
     def live(self, die_at: int | None, when: When) -> int | None:
         """One worker's life, until nothing more happens; None if it died at ``die_at``."""
-        journal = _DyingJournal(self._store)
+        journal = _DyingJournal(self.store)
         if die_at is not None:
             journal.doom(die_at, when)
         commits = itertools.count()
+        kin = Kin(journal, self._document, lambda: runtime.now())
+        self._document = self._case.pinned
         runtime = VirtualRuntime(
-            journal, self._script, start=self._now, after_commit=lambda change: _tick(commits)
+            journal, self._script, start=self._now, kin=kin, after_commit=lambda change: _tick(commits)
         )
-        run = journal.claim(RUN_ID)
-        assert run is not None
         try:
-            self._drive(journal, runtime, run)
+            self._drive(journal, runtime)
         except WorldEnds:
             self._now = runtime.now()
             journal.kill()
@@ -106,47 +117,63 @@ class _World:
             return self.live(None, when)
         return next(commits)
 
-    def _drive(self, journal: MemoryJournal, runtime: VirtualRuntime, run: Run) -> None:
-        machine = runtime.add(run, lambda machine: execute(self._case.workflow, run.input, machine))
+    def _drive(self, journal: MemoryJournal, runtime: VirtualRuntime) -> None:
+        for run in reversed(journal.list_runs(statuses=sorted(LIVE))):  # detached children too, after the run
+            runtime.errands.drive(run.id)
         while self._events:
             event = self._events[0]
             runtime.run_until_idle(until=START + event.at)
             if event.kind == "lose_worker":
-                machine.drop()
+                runtime.drop()
                 return
-            self._happen(journal, machine, event)
+            self._happen(runtime, event)
             self._events.pop(0)
         until = self._case.until
         runtime.run_until_idle(until=None if until is None else START + until)
 
-    def _happen(self, journal: MemoryJournal, machine: Machine, event: Event) -> None:
-        if machine.ended:
-            return
-        accepted, new = journal.deliver(_message(event))
-        if new:
-            machine.receive([accepted])
+    def _happen(self, runtime: VirtualRuntime, event: Event) -> None:
+        """It comes from another process, so the worker's journal has no part in it."""
+        runtime.errands.drive(self._accept(event))
+        journal = MemoryJournal(self.store)
+        for run in reversed(journal.list_runs(statuses=sorted(LIVE))):
+            machine = runtime.machine(run.id)
+            if machine is not None and not machine.ended:
+                machine.receive(journal.inbox(run.id, machine.seen))
 
     def _happen_unattended(self) -> None:
         """What comes while there is no worker is there when the next one looks."""
-        journal = MemoryJournal(self._store)
         while (
             self._events and self._events[0].kind != "lose_worker" and START + self._events[0].at < self._now
         ):
-            journal.deliver(_message(self._events.pop(0)))
+            self._accept(self._events.pop(0))
+
+    def _accept(self, event: Event) -> str:
+        """Record what happens, unless it is refused; returns the id of the latest run."""
+        journal = MemoryJournal(self.store)
+        latest = journal.latest_of(RUN_ID)
+        assert latest is not None
+        operations = Operations(journal, lambda: START + event.at)
+        with contextlib.suppress(RunClosed, RunOpen):
+            if event.kind in OPERATIONS:
+                operate(operations, latest.id, event)
+            else:
+                journal.deliver(_message(event, latest.id))
+        journal.close()
+        return latest.id
 
     def observe(self) -> Observed:
         """What there is to see at the end, read from the journal alone."""
-        journal = MemoryJournal(self._store)
-        run = journal.run(RUN_ID)
+        journal = MemoryJournal(self.store)
+        run = journal.latest_of(RUN_ID)
         assert run is not None
-        document = status_document(run, journal.entries(RUN_ID))
+        document = status_document(run, journal.entries(run.id))
         ended = run.completed_at if run.completed_at is not None else self._now
         return Observed(document, list(self._script.ledger), ended - START)
 
 
-def _message(event: Event) -> Message:
+def _message(event: Event, run_id: str) -> Message:
     kind: MessageKind = "signal" if event.kind == "signal" else "cancel"
-    return Message(RUN_ID, kind, event.name, event.data, START + event.at, event.principal, event.dedup_id)
+    return Message(run_id, kind, event.name, event.data, START + event.at, event.principal, event.dedup_id)
 
 
 def _tick(commits: itertools.count[int]) -> None:

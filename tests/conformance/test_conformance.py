@@ -55,13 +55,17 @@ def test_a_case_comes_to_the_same_when_its_world_ends_at_any_commit(data: dict[s
     def check(observed: Observed, commit: int, when: When) -> None:
         if any(not unlike(expect, observed) for expect in case.if_it_dies):
             return
-        for what in ("status", "output", "error", "saga"):
+        for what in ("status", "output", "error", "saga", "attributes", "memo"):
             assert values.equal(observed.status[what], undisturbed.status[what]), (what, commit, when)
         assert observed.calls == undisturbed.calls, (commit, when)
-        keys = {asked.path: asked.key for asked in undisturbed.asked}
-        assert all(asked.key == keys[asked.path] for asked in observed.asked), (commit, when)
+        assert _made(observed) <= _made(undisturbed), (commit, when)
 
     assert die_everywhere(case, check) > 0
+
+
+def _made(observed: Observed) -> set[bytes]:
+    """The calls with all that they were made with."""
+    return {values.encode([asked.path, asked.key, asked.args]) for asked in observed.asked}
 
 
 def _opener(path: Path) -> Callable[[], Journal]:

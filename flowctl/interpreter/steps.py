@@ -1,0 +1,267 @@
+"""Lists of steps, and the attributes that all verbs share (``run_step``).
+
+A verb is a function that returns an ``Answer``: its raw result, when, and in which order it came. It
+registers itself here by ``verb``, so that this module knows none of them and each of them may run lists of
+steps. Only ``run_step`` touches the scope's ``steps`` and registers what undoes a step, so a verb need not
+know what becomes of its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from flowctl.errors import Cancelled, Control, Failure, FlowctlError, StepFailed, failure_of
+from flowctl.interpreter.branch import Branch
+from flowctl.interpreter.saga import Registered
+from flowctl.model import ActivityStep, BlockStep, Step, WaitStep, WorkflowStep
+from flowctl.path import Path
+from flowctl.runtime import Answer, CallCancelled, CallFailed, Runtime
+
+NOT_ABSORBED = frozenset({"ExpressionError", "InvalidInput"})
+"""Failures that ``optional`` does not absorb: mistakes of the author, who must see them."""
+
+Verb = Callable[[Any, Branch, Path], Awaitable[Answer]]
+V = TypeVar("V", bound=Verb)
+
+_VERBS: dict[type[Step], Verb] = {}
+
+_CALLS = (ActivityStep, WorkflowStep)
+"""Steps that call something with arguments."""
+
+
+def verb(*kinds: type[Step]) -> Callable[[V], V]:
+    """This function is what steps of these kinds do."""
+
+    def register(function: V) -> V:
+        _VERBS.update(dict.fromkeys(kinds, function))
+        return function
+
+    return register
+
+
+class Returned(Control):
+    """``return`` was reached: ends the run from any depth, with ``value`` as its output."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__("return")
+        self.value = value
+
+
+async def run_steps(steps: Sequence[Step], branch: Branch, path: Path) -> Any:
+    """Run a list in order; the result is the output of its last step that ran."""
+    result = None
+    for step in steps:
+        ran, value = await run_step(step, branch, path / step.segment)
+        if ran:
+            result = value
+    return result
+
+
+async def run_block(steps: Sequence[Step], branch: Branch, path: Path) -> None:
+    """Run a list that is a thing of its own, as the steps of a compensation are: with a beginning and an
+    end on record.
+    """
+    branch.rt.decide(path, "started", lambda: {"verb": BlockStep.verb})
+    try:
+        output = await run_steps(steps, branch, path)
+    except StepFailed as failed:
+        error = failed.failure.to_json()
+        branch.rt.decide(path, "failed", lambda: {"error": error})
+        raise
+    branch.rt.decide(path, "completed", lambda: {"output": output})
+
+
+async def run_step(step: Step, branch: Branch, path: Path) -> tuple[bool, Any]:
+    """Run one step with all its common attributes. Returns whether it ran, and its output."""
+    scope = branch.scope
+    scope.at_step(path, step.id)
+    try:
+        if branch.rt.gated:
+            await branch.rt.may_begin(path)
+        if step.reads:
+            scope.reads = branch.rt.decide(path, "read", branch.rt.facts).value
+        if step.condition is not None and not _taken(step, branch, path):
+            _show(step, branch, "skipped")
+            return False, None
+        output = await _run(step, branch, path)
+    except StepFailed as failed:
+        await _failed(step, branch, path, failed)
+        return True, None
+    except CallCancelled as cancelled:
+        _passed(step, branch, cancelled.order, cancelled.at)
+        _show(step, branch, "cancelled")
+        raise Cancelled(cancelled.scope) from None  # what it says of the call is not about the steps around
+    except Cancelled:
+        ended = branch.rt.decide(path, "cancelled", lambda: about(step))
+        _passed(step, branch, ended.order, ended.at)
+        _show(step, branch, "cancelled")
+        raise
+    _show(step, branch, "completed", output)
+    return True, output
+
+
+async def _run(step: Step, branch: Branch, path: Path) -> Any:
+    """Run the verb, register what undoes it, and reshape its output."""
+    rt, saga = branch.rt, branch.saga
+    captured = branch.scope.capture(step.compensation.captures) if step.compensation is not None else {}
+    mark = saga.mark()
+    run_verb = _VERBS[type(step)]
+    try:
+        if step.timeout is not None and not isinstance(step, WaitStep):
+            answer = await rt.deadline(path, step.timeout, lambda: run_verb(step, branch, path))
+        else:
+            answer = await run_verb(step, branch, path)
+    except (CallFailed, CallCancelled) as ended:
+        _register_unfinished(step, branch, path, captured, ended)
+        raise
+    _passed(step, branch, answer.order, answer.at)
+    if step.pivot:
+        saga.pivot()
+    if (step.compensation is not None or step.irreversible is not None) and not answer.served:
+        saga.taken_since(mark)  # what undoes a block stands for all that its steps registered
+        saga.register(_registered(step, branch, path, captured, answer))
+    return _reshaped(step, branch, path, answer.value) if step.output is not None else answer.value
+
+
+# --- what verbs need
+
+
+class failures:  # noqa: N801  (read as a statement; a generator would cost a microsecond in every step)
+    """Mistakes found while evaluating become failures of the step at ``path``; with ``rt`` they are
+    recorded there.
+    """
+
+    __slots__ = ("_path", "_rt")
+
+    def __init__(self, path: Path, rt: Runtime | None = None) -> None:
+        self._path = path
+        self._rt = rt
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, FlowctlError):
+            failure = failure_of(error).at(self._path) if self._path else failure_of(error)
+            if self._rt is not None:
+                self._rt.decide(self._path, "failed", lambda: {"error": failure.to_json()})
+            raise StepFailed(failure) from error
+
+
+def begin(branch: Branch, path: Path, data: dict[str, Any]) -> None:
+    """What cleans up, or undoes, does not begin once its scope was cancelled. Raises ``Cancelled``."""
+    if branch.rt.remembered(path, "started") is None:
+        branch.rt.heed(begins=True)
+        branch.rt.decide(path, "started", lambda: data)
+
+
+def about(step: Step) -> dict[str, Any]:
+    """What the first fact of a step tells about it."""
+    return {"verb": step.verb, "secret": True} if step.secret else {"verb": step.verb}
+
+
+# --- what all verbs share
+
+
+def _taken(step: Step, branch: Branch, path: Path) -> bool:
+    condition = step.condition
+    assert condition is not None
+
+    def decide() -> dict[str, Any]:
+        with failures(path):
+            return about(step) | {"value": condition.test(branch.scope)}
+
+    answer = branch.rt.decide(path, "condition", decide)
+    if step.id is not None:
+        branch.saga.passed[step.id] = answer.order
+    return bool(answer.value["value"])
+
+
+def _passed(step: Step, branch: Branch, order: int, at: int) -> None:
+    """The step is over, however it ended."""
+    branch.scope.heard(at)
+    if step.id is not None:
+        branch.saga.passed[step.id] = order
+
+
+def _show(step: Step, branch: Branch, status: str, output: Any = None, error: Failure | None = None) -> None:
+    """Let later steps see this one."""
+    if step.id is not None:
+        branch.scope.steps[step.id] = {
+            "status": status,
+            "output": output,
+            "error": error.to_json() if error is not None else None,
+        }
+
+
+async def _failed(step: Step, branch: Branch, path: Path, failed: StepFailed) -> None:
+    """A step failed: record it, hold the run if asked to, and raise again unless the step is optional."""
+    failure = failed.failure.at(path)
+    if not isinstance(failed, CallFailed):
+        ended = branch.rt.decide(path, "failed", lambda: about(step) | {"error": failure.to_json()})
+        _passed(step, branch, ended.order, ended.at)
+    else:
+        _passed(step, branch, failed.order, failed.at)
+    _show(step, branch, "failed", error=failure)
+    if step.optional and failure.type not in NOT_ABSORBED:
+        return
+    if step.on_failure == "hold":
+        await branch.rt.hold(path, failure)
+    raise StepFailed(failure, undo=failed.undo or step.on_failure == "compensate")
+
+
+def _registered(
+    step: Step, branch: Branch, path: Path, captured: dict[str, Any], answer: Answer
+) -> Registered:
+    called = isinstance(step, _CALLS)
+    attached = isinstance(step, WorkflowStep)
+    return Registered(
+        path=path,
+        step_id=step.id,
+        order=answer.order,
+        compensation=step.compensation,
+        captured=captured,
+        args=branch.scope.args if called else None,
+        result=answer.value,
+        key=branch.scope.key if called else None,
+        child=path.child_id(branch.rt.info.id, answer.attempt) if attached else None,
+        secret=step.secret,
+    )
+
+
+def _register_unfinished(
+    step: Step, branch: Branch, path: Path, captured: dict[str, Any], ended: CallFailed | CallCancelled
+) -> None:
+    """A call that did not complete: undo it if it was attempted and that is asked for, else own up to the
+    doubt.
+    """
+    if not ended.attempted:
+        return
+    if step.compensation is not None and step.compensation.after == "attempted":
+        branch.saga.register(_registered(step, branch, path, captured, Answer(None, ended.at, ended.order)))
+    elif ended.uncertain and (step.compensation is not None or step.irreversible is not None):
+        branch.saga.in_doubt.append(str(path))
+
+
+def _reshaped(step: Step, branch: Branch, path: Path, result: Any) -> Any:
+    scope = branch.scope
+    if not isinstance(step, _CALLS):
+        scope.at_step(path, step.id)  # the steps of a block have been here
+    template = step.output
+    assert template is not None
+
+    args = scope.args if isinstance(step, _CALLS) else None
+
+    def reshape() -> dict[str, Any]:
+        around = scope.extra
+        scope.extra = around | {"result": result, "args": args}
+        if step.reads:
+            scope.reads = branch.rt.facts()  # as of now: what was read when it began is old
+        try:
+            with failures(path):
+                return about(step) | {"output": template.render(scope).value}
+        finally:
+            scope.extra = around
+
+    return branch.rt.decide(path, "output", reshape).value["output"]

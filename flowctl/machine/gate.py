@@ -1,0 +1,34 @@
+"""The gate that everything passes before it begins: a step, an attempt. Shut, it lets nothing begin.
+
+What is under way is not touched: attempts end, timers run out, signals come, and all of that is recorded.
+"""
+
+from __future__ import annotations
+
+from flowctl.trampoline import Future, Trampoline
+
+
+class Gate:
+    """The gate of one run."""
+
+    __slots__ = ("_trampoline", "_waiting", "shut")
+
+    def __init__(self, trampoline: Trampoline) -> None:
+        self._trampoline = trampoline
+        self._waiting: list[Future[None]] = []
+        self.shut = False
+
+    def set(self, *, shut: bool) -> None:
+        """Shut it, or let pass whoever waits, first come, first served."""
+        self.shut = shut
+        if not shut:
+            waiting, self._waiting = self._waiting, []
+            for future in waiting:
+                future.set(None)
+
+    async def passed(self) -> None:
+        """Return once it is open. Raises ``Cancelled``."""
+        while self.shut:
+            future = self._trampoline.future()
+            self._waiting.append(future)
+            await self._trampoline.wait(future)

@@ -1,0 +1,280 @@
+"""Errands: what runs ask of the engine itself, such as to run a child, or to send a signal.
+
+They are calls like those of activities, with attempts and retries, but for two things. The engine does
+nothing twice however often it is asked, because what it does is on record under a name: so after a crash it
+is simply asked again. And all of it happens on the host's thread, when nobody else uses the journal.
+
+A child is driven where its parent is, unless another live process has it: then it is watched.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Protocol
+
+from flowctl import values
+from flowctl.activities import Attempt, Outcome
+from flowctl.errors import Failure, FlowctlError, failure_of
+from flowctl.journal import Journal, Message, Run
+from flowctl.machine import Handle, Interpret, Machine
+from flowctl.runtimes.kin import Kin
+from flowctl.state import ENDED, RunStatus
+
+Done = Callable[[Outcome], None]
+
+
+class Drives(Protocol):
+    """The runtime, as errands see it."""
+
+    @property
+    def journal(self) -> Journal:
+        """Where runs are kept."""
+
+    def add(self, run: Run, interpret: Interpret, *, new: bool = False) -> Machine:
+        """Drive a run that the journal's session has claimed, or that it creates."""
+
+    def machine(self, run_id: str) -> Machine | None:
+        """The run, if it is driven here."""
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back when nobody else uses the journal, and what was to be committed before is durable."""
+
+
+class Errands:
+    """The errands of the runs that one runtime drives. ``pending`` are those that were not run yet."""
+
+    def __init__(self, runtime: Drives, kin: Kin) -> None:
+        self.runtime = runtime
+        self.kin = kin
+        self.pending = 0
+        self._awaited: dict[str, list[_Errand]] = {}
+
+    def perform(self, attempt: Attempt, done: Done) -> Handle:
+        """As ``Host.perform``."""
+        errand = _ERRANDS[attempt.kind](self, attempt, done)
+        self.soon(errand.begin)
+        return errand
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call back soon; what fails is the author's mistake, or ours, and never ends the loop."""
+
+        def run() -> None:
+            self.pending -= 1
+            callback()
+
+        self.pending += 1
+        self.runtime.soon(run)
+
+    def settled(self, run: Run) -> None:
+        """A run has ended: tell who waits for it."""
+        waiting = self._awaited.pop(run.id, ())
+        if run.status == RunStatus.CONTINUED:
+            self.soon(lambda: self._follow(run, list(waiting)))
+            return
+        for errand in waiting:
+            errand.ended(run)
+
+    def look(self) -> None:
+        """See what has become of children that others drive."""
+        for run_id in list(self._awaited):
+            if self.runtime.machine(run_id) is None:
+                self.drive(run_id)
+
+    def expect(self, run_id: str, errand: _Errand) -> None:
+        """``errand`` waits for the end of a run."""
+        self._awaited.setdefault(run_id, []).append(errand)
+
+    def drive(self, run_id: str) -> None:
+        """Drive a run here, unless it is driven already, here or elsewhere, or has ended."""
+        if self.runtime.machine(run_id) is not None:
+            return
+        run = self.runtime.journal.run(run_id)
+        if run is None:
+            return
+        if run.status in ENDED:
+            self.settled(run)
+        elif not self.runtime.journal.attended(run_id):
+            claimed = self.runtime.journal.claim(run_id)
+            if claimed is not None:
+                self.runtime.add(claimed, self.kin.interpret(claimed))
+
+    def tell(self, message: Message | None) -> None:
+        """A message was put into an inbox: if the run is driven here, it hears of it at once."""
+        machine = self.runtime.machine(message.run_id) if message is not None else None
+        if machine is not None and message is not None:
+            machine.receive([message])
+
+    def _follow(self, run: Run, waiting: list[_Errand]) -> None:
+        successor = self.runtime.journal.latest_of(run.workflow_id)
+        if successor is not None and successor.id != run.id:
+            for errand in waiting:
+                self.expect(successor.id, errand)
+            self.drive(successor.id)
+
+
+class _Errand(abc.ABC):
+    """One errand."""
+
+    def __init__(self, errands: Errands, attempt: Attempt, done: Done) -> None:
+        self.errands = errands
+        self.attempt = attempt
+        self.told = False
+        self._done: Done | None = done
+
+    def begin(self) -> None:
+        """Run it; a mistake is how it ends."""
+        try:
+            self.run()
+        except FlowctlError as error:
+            self.over(Outcome(failure=failure_of(error)))
+
+    @abc.abstractmethod
+    def run(self) -> None:
+        """What it does."""
+
+    def ended(self, run: Run) -> None:
+        """The run that it waits for has ended; most wait for none."""
+        raise NotImplementedError
+
+    def cancel(self) -> None:
+        """The run does not want it any more. Most are over in a moment anyway."""
+        self.told = True
+
+    def over(self, outcome: Outcome) -> None:
+        """It is done."""
+        done, self._done = self._done, None
+        if done is not None:
+            done(outcome)
+
+
+class _Child(_Errand):
+    """``workflow``: run a child, and wait for its end. One that is cancelled first undoes what it did."""
+
+    child: str | None = None
+
+    def run(self) -> None:
+        errands, attempt = self.errands, self.attempt
+        parent = errands.runtime.journal.run(attempt.run_id)
+        assert parent is not None
+        child = errands.kin.child(parent, attempt.path, attempt.attempt, attempt.name, attempt.args)
+        self.child = child.id
+        errands.expect(child.id, self)
+        if child.key:
+            errands.drive(child.id)
+        else:
+            errands.runtime.add(child, errands.kin.interpret(child), new=True)
+
+    def cancel(self) -> None:
+        if not self.told:
+            self.told = True
+            self.errands.soon(self._tell_child)
+
+    def _tell_child(self) -> None:
+        errands = self.errands
+        child = errands.kin.latest(self.child) if self.child is not None else None
+        if child is not None:
+            reason = f"its parent {self.attempt.run_id} was cancelled"
+            errands.tell(errands.kin.cancel(child, reason, dedup_id=f"{self.attempt.run_id}/cancel"))
+
+    def ended(self, run: Run) -> None:
+        if run.status == RunStatus.COMPLETED:
+            self.over(Outcome(value=values.encode(run.output)))
+            return
+        cause = Failure.from_json(run.error) if run.error is not None else None
+        because = f", because of {cause.type}: {cause.message}" if cause is not None else ""
+        failure = Failure(
+            "ChildFailed",
+            f"the child {run.id} ended {run.status}{because}",
+            details={"run": run.id, "status": run.status},
+            cause=cause,
+        )
+        uncertain = run.status == RunStatus.COMPENSATION_FAILED
+        self.over(Outcome(failure=failure, uncertain=uncertain, cancelled=self.told))
+
+
+class _Detached(_Errand):
+    """A ``workflow`` that is only started."""
+
+    def run(self) -> None:
+        errands, attempt = self.errands, self.attempt
+        parent = errands.runtime.journal.run(attempt.run_id)
+        assert parent is not None
+        child = errands.kin.child(parent, attempt.path, attempt.attempt, attempt.name, attempt.args)
+        if not child.key:
+            errands.runtime.journal.create(child)
+        self.over(Outcome(value=values.encode({"run": child.id})))
+        errands.soon(lambda: errands.drive(child.id))
+
+
+class _Undoing(_Errand):
+    """Undo a child that completed, by a run of its own: ``CHILD~undo``."""
+
+    pivoted = False
+
+    def run(self) -> None:
+        errands, args = self.errands, self.attempt.args
+        child = errands.kin.latest(args["run"])
+        assert child is not None
+        run, self.pivoted = errands.kin.undoing(child, args["why"])
+        if run is None:
+            self._undone(whole=True)
+            return
+        errands.expect(run.id, self)
+        if run.key:
+            errands.drive(run.id)
+        else:
+            errands.runtime.add(run, errands.kin.interpret(run), new=True)
+
+    def ended(self, run: Run) -> None:
+        saga = run.saga or {}
+        left = [*saga.get("failed", ()), *saga.get("in_doubt", ())]
+        if left or run.status == RunStatus.TERMINATED:
+            message = f"{run.id} ended {run.status}"
+            failure = Failure("CompensationFailed", message, details={"run": run.id, "steps": left})
+            self.over(Outcome(failure=failure))
+        else:
+            self._undone(whole=not saga.get("not_undone"))
+
+    def _undone(self, *, whole: bool) -> None:
+        left = None if whole and not self.pivoted else "some of it cannot be undone"
+        self.over(Outcome(value=values.encode(left)))
+
+
+class _Signal(_Errand):
+    """``send_signal``."""
+
+    def run(self) -> None:
+        attempt = self.attempt
+        args = attempt.args
+        message = self.errands.kin.send(
+            args["run"],
+            args["signal"],
+            args.get("payload"),
+            dedup_id=f"{attempt.run_id}/{attempt.path}",
+            principal=attempt.principal,
+        )
+        self.over(Outcome(value=values.encode({"run": message.run_id})))
+        self.errands.soon(lambda: self.errands.tell(message))
+
+
+class _Close(_Errand):
+    """A run ends, and a detached child of it is to end with it."""
+
+    def run(self) -> None:
+        errands, run_id = self.errands, self.attempt.args["run"]
+        child = errands.kin.latest(run_id)
+        if child is not None:
+            reason = f"its parent {self.attempt.run_id} has ended"
+            message = errands.kin.cancel(child, reason, dedup_id=f"{self.attempt.run_id}/close")
+            errands.soon(lambda: errands.tell(message))
+        self.over(Outcome(value=b"null"))
+
+
+_ERRANDS: dict[str, type[_Errand]] = {
+    "workflow": _Child,
+    "detached": _Detached,
+    "undo_child": _Undoing,
+    "send_signal": _Signal,
+    "close_child": _Close,
+}

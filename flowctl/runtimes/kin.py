@@ -1,0 +1,139 @@
+"""How runs are related: which document a reference of a run stands for, and what a child's row says."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from flowctl import values
+from flowctl.errors import Blocked, InternalError, InvalidInput, RunClosed, RunNotFound, UnknownSignal
+from flowctl.interpreter import execute
+from flowctl.journal import Journal, Message, Run
+from flowctl.machine import Interpret, Machine
+from flowctl.machine.repeating import Repetition
+from flowctl.model import Workflow
+from flowctl.path import ROOT, Path
+from flowctl.runtime import End
+
+
+class Kin:
+    """The relatives of runs, on one journal. ``workflow_of`` finds a pinned document by its digest."""
+
+    def __init__(
+        self, journal: Journal, workflow_of: Callable[[str], Workflow], clock: Callable[[], int]
+    ) -> None:
+        self._journal = journal
+        self._workflow_of = workflow_of
+        self._clock = clock
+
+    def interpret(self, run: Run) -> Interpret:
+        """The interpreter for a run's document and input; one that repeats another run is served of that."""
+        walk: Interpret = partial(execute, self._workflow_of(run.digest), run.input)
+        return walk if run.origin is None else partial(self._repeat, run.origin, walk)
+
+    def _repeat(self, origin: Mapping[str, Any], walk: Interpret, machine: Machine) -> Awaitable[End]:
+        machine.serve(self.repetition(origin).served())
+        return walk(machine)
+
+    def repetition(self, origin: Mapping[str, Any]) -> Repetition:
+        """What there is to repeat of a run (``Run.origin``). ``Blocked`` if it is gone."""
+        run_id, until = origin["run"], origin["until"]
+        if self._journal.run(run_id) is None:
+            raise Blocked("RunNotFound", f"the run {run_id}, which this one repeats, is gone", ROOT)
+        entries = [entry for entry in self._journal.entries(run_id) if entry.seq <= until]
+        return Repetition(self._workflow_of(origin["digest"]), entries, Path(origin["from"]))
+
+    def latest(self, run_id: str) -> Run | None:
+        """The run that a run id, or the latest that a workflow id stands for."""
+        exact = self._journal.run(run_id)
+        if exact is not None and exact.id != exact.workflow_id:
+            return exact
+        return self._journal.latest_of(run_id)
+
+    def child(self, parent: Run, path: str, attempt: int, reference: str, input: Mapping[str, Any]) -> Run:
+        """The row of a child, if it is not there already (``key`` 0). ``InvalidInput``."""
+        run_id = Path(path).child_id(parent.id, attempt)
+        existing = self._journal.latest_of(run_id)
+        if existing is not None:
+            return existing
+        digest = ((parent.pins or {}).get(parent.digest) or {}).get(reference)
+        if digest is None:
+            raise InternalError(f"the run {parent.id} did not pin the workflow {reference}")
+        workflow = self._workflow_of(digest)
+        filled = workflow.prepare_input(dict(input))
+        values.sized(filled, "the input")
+        return self._relative(parent, run_id, workflow, filled)
+
+    def undoing(self, child: Run, why: Mapping[str, Any]) -> tuple[Run | None, bool]:
+        """The row of the run that undoes a completed child, or None if nothing is left to undo; and whether
+        the child went past a point of no return.
+        """
+        existing = self._journal.run(f"{child.id}~undo")
+        left = self._left(child)
+        if existing is None and left.get("registered"):
+            existing = self._relative(child, f"{child.id}~undo", self._workflow_of(child.digest), child.input)
+            existing.inherited = {"left": left, "why": dict(why)}
+        return existing, bool(left.get("pivoted"))
+
+    def send(
+        self, target: str, signal: str, payload: Any, *, dedup_id: str, principal: str | None
+    ) -> Message:
+        """Put a signal into a run's inbox, once. ``RunNotFound``, ``RunClosed``, ``UnknownSignal``,
+        ``InvalidInput``.
+        """
+        run = self.latest(target)
+        if run is None:
+            raise RunNotFound(f"there is no run {target}")
+        problem = check_signal(self._workflow_of(run.digest), signal, payload)
+        if problem is not None:
+            raise problem
+        message = Message(run.id, "signal", signal, payload, self._clock(), principal, dedup_id)
+        return self._journal.deliver(message)[0]
+
+    def cancel(self, run: Run, reason: str, *, dedup_id: str) -> Message | None:
+        """Ask a relative to cancel itself; None if it has ended."""
+        data = {"reason": reason}
+        message = Message(run.id, "cancel", "cancel", data, self._clock(), dedup_id=dedup_id)
+        try:
+            return self._journal.deliver(message)[0]
+        except RunClosed:
+            return None
+
+    def _left(self, child: Run) -> Mapping[str, Any]:
+        for entry in reversed(self._journal.entries(child.id)):
+            for fact in entry.facts():
+                if fact.path == ROOT and fact.kind == "ended":
+                    left: Mapping[str, Any] = fact.data.get("left", {})
+                    return left
+        return {}
+
+    def _relative(self, of: Run, run_id: str, workflow: Workflow, input: Mapping[str, Any]) -> Run:
+        now = self._clock()
+        return Run(
+            id=run_id,
+            workflow_id=run_id,
+            workflow=workflow.name,
+            version=workflow.version,
+            digest=workflow.digest,
+            input=input,
+            created_at=now,
+            deadline=now + workflow.timeout,
+            parent_id=of.id,
+            principal=of.principal,
+            trace_id=of.trace_id,
+            pins=of.pins,
+        )
+
+
+def check_signal(workflow: Workflow, name: str, payload: Any) -> UnknownSignal | InvalidInput | None:
+    """What is wrong with a signal for a run of this document. ``PayloadTooLarge``."""
+    declared = workflow.signals.get(name)
+    if declared is None:
+        known = ", ".join(sorted(workflow.signals)) or "none"
+        return UnknownSignal(f"{workflow.name} declares no signal {name!r}", hint=f"it declares: {known}")
+    values.sized(payload, "the payload")
+    problem = declared.check(payload)
+    if problem is not None:
+        return InvalidInput(f"the payload does not fit the signal {name}: {problem}")
+    return None
