@@ -75,7 +75,17 @@ def run(session: Sequence[Shown], folder: Path, environment: Mapping[str, str]) 
 
 def reader() -> dict[str, str]:
     """The environment of somebody who has activated the virtual environment, and nothing of ours."""
-    ours = ("FLOWCTL_", "SHOP_DB", "AGENCY_DB", "PEOPLE_DB", "BANK_DB")
+    ours = (
+        "FLOWCTL_",
+        "SHOP_DB",
+        "AGENCY_DB",
+        "PEOPLE_DB",
+        "BANK_DB",
+        "OFFICE_DB",
+        "STORE_DB",
+        "METRICS_DB",
+        "PAYOUTS_DB",
+    )
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     tools = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)])
     return inherited | {"PATH": tools, "PYTHONUTF8": "1"}

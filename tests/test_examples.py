@@ -7,6 +7,7 @@ books say then.
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +22,17 @@ import pytest
 from tests import console
 
 EXAMPLES = console.ROOT / "examples"
-DATABASES = {"order": "shop.db", "trip": "agency.db", "onboarding": "people.db", "payment": "bank.db"}
+DATABASES = {
+    "order": "shop.db",
+    "trip": "agency.db",
+    "onboarding": "people.db",
+    "payment": "bank.db",
+    "approval-loop": "office.db",
+    "premium": "store.db",
+    "dashboard": "metrics.db",
+    "batch": "payouts.db",
+}
+DOCUMENTS = sorted(str(file.relative_to(EXAMPLES)) for file in EXAMPLES.glob("*/*.yaml"))
 Books = dict[str, list[tuple[Any, ...]]]
 BOUNCES = "ada@nowhere.invalid"
 
@@ -31,6 +42,7 @@ class Story:
     """One run of an example.
 
     ``signals`` are sent one by one, whenever it waits; ``books`` maps queries to the rows found in the end.
+    ``undone=None``: which branch was how far is chance, and only the books can be foretold.
     """
 
     workflow: str
@@ -38,7 +50,8 @@ class Story:
     exits: int = 0
     status: str = "completed"
     error: str | None = None
-    undone: tuple[str, ...] = ()
+    undone: tuple[str, ...] | None = ()
+    not_undone: tuple[str, ...] = ()
     steps: Mapping[str, str] = field(default_factory=dict)
     attempts: Mapping[str, int] = field(default_factory=dict)
     output: Mapping[str, Any] | None = None
@@ -69,6 +82,23 @@ BOSS_ONLY: Books = {
 }
 
 
+BUDGETS = "SELECT free, aside, spent FROM budgets WHERE department = 'research'"
+REQUESTS = "SELECT cents, state FROM requests"
+WHOLE_BUDGET: Books = {BUDGETS: [(100_000, 0, 0)]}
+BALANCE = "SELECT balance FROM customers WHERE email = '{}@example.com'"
+SUPPLIES = "SELECT what, left FROM supplies ORDER BY what"
+PARCELS = "SELECT tracking, state FROM parcels"
+ALL_SUPPLIES: Books = {SUPPLIES: [("paper", 5), ("ribbon", 5), ("van", 2)]}
+AT_ONCE = "fulfil.case_1.at_once"
+PRIORITY, INSTEAD = f"{AT_ONCE}.shipping._try1.try.priority", f"{AT_ONCE}.shipping._try1.catch_1.instead"
+PAGES = "SELECT state, numbers FROM pages"
+ABANDONED = "SELECT source FROM loads WHERE state = 'abandoned' ORDER BY source"
+PAID = "SELECT count(*), count(DISTINCT seller), sum(cents) FROM payouts WHERE state = 'paid'"
+STATEMENTS = "SELECT last FROM statements ORDER BY last"
+FUNDS = "SELECT balance FROM funds ORDER BY fund"
+CLOSED_ACCOUNTS = list(range(97, 1000, 97))
+
+
 def order(**changes: Any) -> dict[str, Any]:
     default = {
         "order_id": "0012",
@@ -92,8 +122,22 @@ def newcomer(**changes: str) -> dict[str, Any]:
     return {"name": "Ada", "email": "ada@example.com", "role": "engineer"} | changes
 
 
+def request(**changes: Any) -> dict[str, Any]:
+    return {"item": "desk", "amount": 900, "email": "ada@example.com"} | changes
+
+
+def premium(customer: str, **changes: Any) -> dict[str, Any]:
+    return {"order_id": "0012", "email": f"{customer}@example.com", "amount": 100} | changes
+
+
+def batch(**changes: Any) -> dict[str, Any]:
+    return {"month": "2030-01"} | changes
+
+
 ORDER, TRIP, PAYMENT = "order/order.yaml", "trip/trip.yaml", "payment/payment.yaml"
 ONBOARDING_1, ONBOARDING = "onboarding/onboarding-v1.yaml", "onboarding/onboarding-v2.yaml"
+APPROVAL, PREMIUM, BATCH = "approval-loop/approval.yaml", "premium/premium.yaml", "batch/batch.yaml"
+DASHBOARD, PARTIAL = "dashboard/dashboard.yaml", "dashboard/partial.yaml"
 
 STORIES = {
     "an order is completed": Story(
@@ -300,6 +344,209 @@ STORIES = {
         steps={"welcome": "failed"},
         books={"SELECT * FROM outbox": []},
     ),
+    "a request is approved after it was revised, and once revised in vain": Story(
+        APPROVAL,
+        request(),
+        signals=(("revise", {"amount": 5000}), ("revise", {"amount": 450}), ("approve", {})),
+        output={"decision": "approved", "by": "somebody", "amount": 450, "order": "O-1"},
+        steps={
+            "review[0].by_decision.case_2._try1.try.revise": "failed",
+            "review[0].by_decision.case_2._try1": "completed",
+            "review[1].by_decision.case_2._try1.try.revise": "completed",
+        },
+        books={
+            BUDGETS: [(55_000, 0, 45_000)],
+            REQUESTS: [(45_000, "ordered")],
+            "SELECT count(*) FROM outbox WHERE recipient = 'boss@example.com'": [(3,)],
+            "SELECT subject FROM outbox WHERE subject LIKE 'Not%'": [
+                ("Not revised: research has not got 4100.00 left",)
+            ],
+        },
+    ),
+    "a request is revised and then cancelled": Story(
+        APPROVAL,
+        request(),
+        signals=(("revise", {"amount": 450}), ("cancel", {})),
+        undone=("request",),
+        output={"decision": "cancelled", "by": "somebody", "amount": None, "order": None},
+        books=WHOLE_BUDGET | {REQUESTS: [(45_000, "withdrawn")]},
+    ),
+    "what was approved is not made any more": Story(
+        APPROVAL,
+        request(item="fax"),
+        signals=(("approve", {}),),
+        exits=1,
+        status="compensated",
+        error="Discontinued",
+        undone=("request",),
+        books=WHOLE_BUDGET | {REQUESTS: [(90_000, "withdrawn")]},
+    ),
+    "a department has not got that much": Story(
+        APPROVAL,
+        request(department="archive"),
+        exits=1,
+        status="failed",
+        error="OverBudget",
+        books={REQUESTS: [], "SELECT * FROM outbox": []},
+    ),
+    "a boss who cannot be mailed can approve all the same": Story(
+        APPROVAL,
+        request(boss=BOUNCES),
+        signals=(("approve", {}),),
+        steps={"review[0].ask": "failed", "order": "completed"},
+        books={BUDGETS: [(10_000, 0, 90_000)]},
+    ),
+    "a premium customer's gift is wrapped and goes by van": Story(
+        PREMIUM,
+        premium("ada", message="Well done"),
+        output={"tracking": "P-0012-1", "days": 1, "extras": 14},
+        steps={PRIORITY: "completed", f"{AT_ONCE}.wrapping.wrap": "completed"},
+        books={
+            BALANCE.format("ada"): [(488_600,)],
+            SUPPLIES: [("paper", 4), ("ribbon", 4), ("van", 1)],
+            "SELECT text FROM cards": [("Well done",)],
+        },
+    ),
+    "a regular customer's order goes by post": Story(
+        PREMIUM,
+        premium("charles", message="Well done"),
+        output={"tracking": "S-0012-1", "days": 4, "extras": 0},
+        steps={"fulfil.else.standard": "completed", "extras": "skipped"},
+        books=ALL_SUPPLIES | {BALANCE.format("charles"): [(490_000,)]},
+    ),
+    "where no van goes the post does": Story(
+        PREMIUM,
+        premium("grace"),
+        output={"tracking": "S-0012-1", "days": 6, "extras": 0},
+        steps={PRIORITY: "failed", INSTEAD: "completed", f"{AT_ONCE}.wrapping.wrap": "skipped"},
+        books=ALL_SUPPLIES | {BALANCE.format("grace"): [(490_000,)], PARCELS: [("S-0012-1", "sent")]},
+    ),
+    "nothing goes to the moon": Story(
+        PREMIUM,
+        premium("mary"),
+        exits=1,
+        status="compensated",
+        error="ChildFailed",
+        undone=("goods",),
+        steps={PRIORITY: "failed", INSTEAD: "failed"},
+        books=ALL_SUPPLIES | {BALANCE.format("mary"): [(500_000,)], PARCELS: []},
+    ),
+    "a card that is too long calls the van off": Story(
+        PREMIUM,
+        premium("ada", message="Well done, and many happy returns of the day"),
+        exits=1,
+        status="compensated",
+        error="ChildFailed",
+        undone=None,
+        steps={f"{AT_ONCE}.wrapping.wrap": "failed", "goods": "compensated"},
+        books=ALL_SUPPLIES
+        | {
+            BALANCE.format("ada"): [(500_000,)],
+            "SELECT * FROM parcels WHERE state = 'sent'": [],
+            "SELECT * FROM cards": [],
+        },
+    ),
+    "extras that cannot be paid are taken back, but for the card": Story(
+        PREMIUM,
+        premium("alan", message="Well done"),
+        exits=1,
+        status="compensated",
+        error="PaymentDeclined",
+        undone=(PRIORITY, "goods"),
+        not_undone=(f"{AT_ONCE}.wrapping.wrap",),
+        books=ALL_SUPPLIES
+        | {
+            BALANCE.format("alan"): [(10_500,)],
+            PARCELS: [("P-0012-1", "recalled")],
+            "SELECT text FROM cards": [("Well done",)],
+        },
+    ),
+    "goods that cannot be paid are neither wrapped nor sent": Story(
+        PREMIUM,
+        premium("alan", amount=200, message="Well done"),
+        exits=1,
+        status="failed",
+        error="PaymentDeclined",
+        books=ALL_SUPPLIES | {BALANCE.format("alan"): [(10_500,)]},
+    ),
+    "a dashboard does not wait for a second weather report": Story(
+        DASHBOARD,
+        {"region": "north"},
+        output={"page": 1, "weather_from": "station"},
+        steps={"numbers.weather.degrees.satellite.load": "cancelled"},
+        books={
+            PAGES: [("published", '{"sales": 1250.0, "stock": 310.0, "visitors": 5400.0, "weather": 21.5}')],
+            ABANDONED: [("satellite",)],
+        },
+    ),
+    "in the fog the satellite's weather report wins": Story(
+        DASHBOARD,
+        {"region": "south"},
+        output={"page": 1, "weather_from": "satellite"},
+        attempts={"numbers.sales.load": 2},
+        books={
+            PAGES: [("published", '{"sales": 830.0, "stock": 120.0, "visitors": 990.0, "weather": 23.5}')]
+        },
+    ),
+    "a number that is missing stops the loading of the others": Story(
+        DASHBOARD,
+        {"region": "island"},
+        exits=1,
+        status="compensated",
+        error="SourceDown",
+        undone=("page",),
+        steps={"numbers.stock.load": "failed", "numbers.visitors.load": "cancelled"},
+        books={PAGES: [("discarded", None)], ABANDONED: [("satellite",), ("visitors",)]},
+    ),
+    "a partial dashboard has all that comes": Story(
+        PARTIAL,
+        {"region": "north"},
+        output={"page": 1, "missing": {}},
+        books={
+            PAGES: [("published", '{"sales": 1250.0, "stock": 310.0, "visitors": 5400.0, "weather": 21.5}')]
+        },
+    ),
+    "a partial dashboard says what has not come": Story(
+        PARTIAL,
+        {"region": "island"},
+        output={"page": 1, "missing": {"stock": "SourceDown", "visitors": "Timeout"}},
+        steps={"numbers.stock.load": "failed", "numbers.visitors.load": "failed"},
+        books={PAGES: [("published", '{"sales": 40.0, "weather": 19.5}')], ABANDONED: [("visitors",)]},
+    ),
+    "one number is no dashboard": Story(
+        PARTIAL,
+        {"region": "reef"},
+        exits=1,
+        status="compensated",
+        error="TooLittle",
+        undone=("page",),
+        books={PAGES: [("discarded", None)]},
+    ),
+    "a thousand sellers are paid": Story(
+        BATCH,
+        batch(),
+        output={"paid": 990, "refused": CLOSED_ACCOUNTS},
+        books={
+            PAID: [(990, 990, 1_435_500)],
+            STATEMENTS: [(last,) for last in range(100, 1001, 100)],
+            FUNDS: [(100_000_000 - 1_435_500,), (350_000,)],
+        },
+    ),
+    "a chunk that empties the fund is taken back": Story(
+        BATCH,
+        batch(fund="small"),
+        exits=1,
+        status="compensated",
+        error="FundEmpty",
+        undone=None,
+        steps={"due": "completed", "payouts": "failed"},
+        books={
+            PAID: [(198, 198, 286_900)],
+            STATEMENTS: [(100,), (200,)],
+            FUNDS: [(100_000_000,), (350_000 - 286_900,)],
+            "SELECT min(seller) > 200 FROM payouts WHERE state = 'taken back'": [(1,)],
+        },
+    ),
 }
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -345,15 +592,17 @@ def test_an_example_ends_as_its_story_says(story: str, flowctl: Command, tmp_pat
     told = STORIES[story]
     workflow = str(EXAMPLES / told.workflow)
     shown = run(flowctl, workflow, told.input, exits=3 if told.signals else told.exits)
-    for name, payload in told.signals:
+    for sent, (name, payload) in enumerate(told.signals, 1):
         assert [(wait["kind"], name in wait["names"]) for wait in shown["waiting_for"]] == [("signal", True)]
         flowctl("signal", "@last", name, "--payload", json.dumps(payload))
-        shown = json.loads(flowctl("resume", "@last", "--json", exits=told.exits).stdout)
+        exits = told.exits if sent == len(told.signals) else 3
+        shown = json.loads(flowctl("resume", "@last", "--json", exits=exits).stdout)
 
     assert shown["status"] == told.status
     assert (shown["error"] or {}).get("type") == told.error
+    undone = shown["saga"]["undone"] if told.undone is None else list(told.undone)
     assert shown["saga"] == {
-        "undone": list(told.undone), "failed": [], "in_doubt": [], "not_undone": [], "skipped": []
+        "undone": undone, "failed": [], "in_doubt": [], "not_undone": list(told.not_undone), "skipped": []
     }  # fmt: skip
     steps = {step["path"]: step for step in shown["steps"]}
     assert {path: steps[path]["status"] for path in told.steps} == told.steps
@@ -393,6 +642,81 @@ def test_who_does_not_answer_gets_the_standard_laptop(flowctl: Command, tmp_path
     assert shown["output"] == {"laptop": "S-1", "access": "repositories"}
 
 
+def test_a_request_that_nobody_decides_on_fails_after_two_reminders(flowctl: Command, tmp_path: Path) -> None:
+    hurried = tmp_path / "hurried.yaml"
+    patient = (EXAMPLES / APPROVAL).read_text(encoding="utf-8")
+    hurried.write_text(patient.replace("timeout: 2d", "timeout: 1s"), encoding="utf-8")
+    assert hurried.read_text(encoding="utf-8") != patient
+    shown = run(flowctl, str(hurried), request(), exits=1)
+    assert (shown["status"], shown["error"]["type"]) == ("compensated", "NobodyAnswered")
+    assert shown["saga"]["undone"] == ["request"]
+    subjects = [subject for (subject,) in rows("SELECT subject FROM outbox", tmp_path / "office.db")]
+    assert subjects == ["Please decide: desk for 900", "Reminder: desk for 900", "Reminder: desk for 900"]
+    assert {query: rows(query, tmp_path / "office.db") for query in WHOLE_BUDGET} == WHOLE_BUDGET
+
+
+def test_a_request_can_be_found_by_its_revision(flowctl: Command) -> None:
+    run(flowctl, str(EXAMPLES / APPROVAL), request(), exits=3)
+    run(flowctl, str(EXAMPLES / APPROVAL), request(amount=90), "--id", "second", exits=3)
+    flowctl("signal", "second", "revise", "--payload", '{"amount": 95}')
+    flowctl("resume", "second", exits=3)
+    found = json.loads(flowctl("list", "--where", "item=desk", "--where", "revision=2", "--json").stdout)
+    assert [run["id"] for run in found] == ["second"]
+
+
+def test_a_completed_child_is_undone_by_a_run_of_its_own(flowctl: Command) -> None:
+    run(flowctl, str(EXAMPLES / PREMIUM), premium("alan", message="Well done"), "--id", "gift", exits=1)
+    listed = json.loads(flowctl("list", "--json").stdout)
+    assert {run["id"]: (run["workflow"], run["status"]) for run in listed} == {
+        "gift": ("premium", "compensated"),
+        f"gift/{PRIORITY}": ("priority-shipping", "completed"),
+        f"gift/{PRIORITY}~undo": ("priority-shipping", "compensated"),
+        f"gift/{AT_ONCE}.wrapping.wrap": ("gift-wrapping", "completed"),
+        f"gift/{AT_ONCE}.wrapping.wrap~undo": ("gift-wrapping", "compensated"),
+    }
+    saga = json.loads(flowctl("status", f"gift/{AT_ONCE}.wrapping.wrap~undo", "--json").stdout)["saga"]
+    assert (saga["undone"], saga["not_undone"]) == (["ribbon", "paper"], ["card"])
+
+
+MORTAL = """
+import os
+import signal
+
+from flowctl import activity
+
+
+@activity("test.die_once")
+def die_once(seller: int) -> None:
+    if seller == 950 and not os.path.exists("died"):
+        open("died", "x").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_batch_whose_process_is_killed_is_resumed_and_pays_nobody_twice(
+    flowctl: Command, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    plugins, deadly = tmp_path / "plugins", tmp_path / "deadly.yaml"
+    plugins.mkdir()
+    (plugins / "mortal.py").write_text(MORTAL, encoding="utf-8")
+    environment["FLOWCTL_PLUGINS_DIR"] += os.pathsep + str(plugins)
+    step = '      - id: die\n        activity: test.die_once\n        with: {seller: "${{ seller }}"}\n'
+    text = (EXAMPLES / BATCH).read_text(encoding="utf-8")
+    deadly.write_text(text.replace("      - try:\n", step + "      - try:\n"), encoding="utf-8")
+
+    given = json.dumps(batch(after=800))
+    flowctl("run", str(deadly), "--input", given, "--id", "deadly", exits=-signal.SIGKILL)
+    ((paid_before, *_),) = rows(PAID, tmp_path / "payouts.db")
+    assert 99 <= paid_before < 198
+    flowctl("resume", "deadly")
+    shown = json.loads(flowctl("status", "deadly", "--json").stdout)
+    assert (shown["id"], shown["status"]) == ("deadly~3", "completed")
+    assert shown["output"] == {"paid": 198, "refused": [873, 970]}
+    ((paid, sellers, cents),) = rows(PAID, tmp_path / "payouts.db")
+    assert (paid, sellers) == (198, 198)
+    assert rows(FUNDS, tmp_path / "payouts.db")[0] == (100_000_000 - cents,)
+
+
 def test_version_1_of_the_onboarding_warns_and_version_2_is_the_one_taken(flowctl: Command) -> None:
     flowctl("deploy", str(EXAMPLES / ONBOARDING_1), str(EXAMPLES / ONBOARDING))
     assert run(flowctl, "onboarding", newcomer(role="contractor"))["version"] == 2
@@ -400,7 +724,7 @@ def test_version_1_of_the_onboarding_warns_and_version_2_is_the_one_taken(flowct
     assert "Version 2 asks the newcomer first" in old.stderr
 
 
-@pytest.mark.parametrize("workflow", [ORDER, TRIP, PAYMENT, ONBOARDING])
+@pytest.mark.parametrize("workflow", DOCUMENTS)
 def test_an_example_is_a_valid_document_without_warnings(workflow: str, flowctl: Command) -> None:
     assert json.loads(flowctl("validate", "--strict", "--json", str(EXAMPLES / workflow)).stdout) == []
 

@@ -48,6 +48,8 @@ ORDER = {"order_id": "0012", "amount": 100, "items": ["lamp"], "email": "ada@exa
 TRIP = {"traveller": "Ada", "email": "ada@example.com", "flight": "FC100", "hotel": "harbour"}
 PAYMENT = {"card": "plenty", "amount": 25, "email": "ada@example.com"}
 NEWCOMER = {"name": "Ada", "email": "ada@example.com", "role": "contractor"}
+PREMIUM = {"order_id": "0012", "email": "ada@example.com", "amount": 100, "message": "Well done"}
+BATCH = {"month": "2030-01", "after": 955, "chunk": 20}
 
 STORIES: dict[str, tuple[str, Mapping[str, Any]]] = {
     "an order": ("order/order.yaml", ORDER),
@@ -61,6 +63,13 @@ STORIES: dict[str, tuple[str, Mapping[str, Any]]] = {
         "onboarding/onboarding-v2.yaml",
         NEWCOMER | {"email": "a@nowhere.invalid"},
     ),
+    "a premium customer": ("premium/premium.yaml", PREMIUM),
+    "a premium customer on the moon": (
+        "premium/premium.yaml",
+        PREMIUM | {"email": "mary@example.com", "message": ""},
+    ),
+    "a dashboard": ("dashboard/partial.yaml", {"region": "north"}),
+    "a batch of three chunks": ("batch/batch.yaml", BATCH),
 }
 
 
@@ -113,12 +122,15 @@ class Life:
     def remember_completed(self) -> bool:
         """Note what the journal calls completed now, and how long the ledger is. Whether the run goes on."""
         document, length = self.look(), len(self.ledger())
-        for step in document["steps"] if document else ():
+        if document is None:
+            return True
+        for step in document["steps"]:
+            key = f"{document['id']}/{step['path']}"
             if step["completed_at"] is not None and step["status"] not in ("failed", "cancelled"):
-                self.completed_at.setdefault(f"{RUN}/{step['path']}", length)
+                self.completed_at.setdefault(key, length)
             if (step["compensation"] or {}).get("status") == "compensated":
-                self.completed_at.setdefault(f"{RUN}/{step['path']}.undo", length)
-        return document is None or document["completed_at"] is None
+                self.completed_at.setdefault(f"{key}.undo", length)
+        return document["completed_at"] is None
 
     def ending(self) -> Ending:
         """What came of it; raises ``Violation`` if something completed was begun again."""
