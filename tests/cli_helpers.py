@@ -13,6 +13,7 @@ import pytest
 from flowctl.backends import Observer, StartRequest
 from flowctl.cli.entry import execute
 from flowctl.errors import RunNotFound
+from flowctl.journal import Where
 from flowctl.model import Workflow
 
 RUN: dict[str, Any] = {
@@ -93,13 +94,19 @@ def ship(fail: bool) -> str:
 
 
 class NoteTaker:
-    """A ``Backend`` with a run ``order-1``. ``calls`` is what it was asked; ``drive`` raises ``fails``."""
+    """A ``Backend`` with a run ``order-1``. ``calls`` is what it was asked; ``drive`` raises ``fails``.
+
+    ``selected`` are the runs that fit any filter, newest first, with their states; ``coming`` is what
+    happens while somebody follows the run.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.document_of_run = dict(RUN)
         self.live = False
         self.fails: BaseException | None = None
+        self.selected: dict[str, str] = {}
+        self.coming: list[dict[str, Any]] = []
         self.opened: dict[str, Any] = {}
 
     def open(self, url: str, **how: Any) -> NoteTaker:
@@ -127,20 +134,47 @@ class NoteTaker:
             raise RunNotFound(f"there is no run {reference}")
         return "order-1"
 
-    def status(self, run_id: str, *, first: int | None = None, count: int = 200) -> dict[str, Any]:
-        self.calls.append(("status", run_id, first, count))
+    def status(
+        self, run_id: str, *, first: int | None = None, count: int = 200, before: str | None = None
+    ) -> dict[str, Any]:
+        self.calls.append(("status", run_id, first, count, before))
         return self.document_of_run
 
     def list(
-        self, *, statuses: Sequence[str] = (), workflow: str | None = None, limit: int = 50
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int = 50,
     ) -> builtins.list[dict[str, Any]]:
-        self.calls.append(("list", tuple(statuses), workflow, limit))
+        self.calls.append(("list", tuple(statuses), workflow, tuple(where), limit))
         return [{key: value for key, value in RUN.items() if key not in ("input", "output", "steps")}]
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         at = "2030-01-01T00:00:00.000Z"
         for seq, kind in enumerate(("started", "completed"), 1):
             yield {"seq": seq, "at": at, "path": "charge", "kind": kind, "attempt": 1}
+
+    def select(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int | None = None,
+    ) -> builtins.list[dict[str, Any]]:
+        self.calls.append(("select", tuple(statuses), workflow, tuple(where), limit))
+        return [{"id": run_id, "status": status} for run_id, status in self.selected.items()]
+
+    def follow(self, run_id: str, *, after: int = 0, rests: bool = False) -> Iterator[dict[str, Any]]:
+        self.calls.append(("follow", run_id, after, rests))
+        yield from (line for line in self.history(run_id) if line["seq"] > after)
+        yield from self.coming
+
+    def export(self, run_id: str) -> Iterator[dict[str, Any]]:
+        yield {"flowctl": "run", "run": {"id": run_id}}
+        yield from self.history(run_id)
 
     def signal(
         self,
@@ -157,6 +191,26 @@ class NoteTaker:
     def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> dict[str, Any]:
         self.calls.append(("cancel", run_id, reason, principal))
         return {"id": run_id, "status": "waiting"}
+
+    def pause(self, run_id: str) -> dict[str, Any]:
+        self.calls.append(("pause", run_id))
+        return {"id": run_id, "status": "paused"}
+
+    def unpause(self, run_id: str) -> dict[str, Any]:
+        self.calls.append(("unpause", run_id))
+        return {"id": run_id, "status": "waiting"}
+
+    def resume(self, run_id: str) -> dict[str, Any]:
+        self.calls.append(("resume", run_id))
+        return {"id": run_id, "status": self.document_of_run["status"]}
+
+    def terminate(self, run_id: str) -> dict[str, Any]:
+        self.calls.append(("terminate", run_id))
+        return {"id": run_id, "status": "terminated"}
+
+    def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+        self.calls.append(("retry", run_id, tuple(skip)))
+        return {"id": run_id, "status": "running"}
 
     def deploy(self, workflow: Workflow, source: str) -> bool:
         self.calls.append(("deploy", workflow.name, workflow.version))

@@ -134,6 +134,50 @@ def test_a_reader_that_leaves_does_not_disturb_a_run(flowctl: Project) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's device that is always full")
+def test_what_is_asked_of_a_run_that_nobody_drives_is_so_at_once(flowctl: Project) -> None:
+    flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=lamp", "-i", "ask=true", "--wait", "0s")
+    assert flowctl.json("pause", "order-1") == {"id": "order-1", "status": "paused"}
+    assert flowctl.json("status", "order-1")["status"] == "paused"
+    assert flowctl.json("unpause", "order-1") == {"id": "order-1", "status": "waiting"}
+    flowctl("pause", "--all")
+    assert flowctl.json("resume", "order-1", "--wait", "0s", code=3)["status"] == "waiting"
+    assert flowctl.json("retry", "order-1", code=5)["error"]["code"] == "RunOpen"
+    assert flowctl.json("terminate", "order-1") == {"id": "order-1", "status": "terminated"}
+    assert flowctl.json("resume", "order-1", code=1)["saga"]["undone"] == []
+    assert flowctl.json("terminate", "order-1", code=5)["error"]["code"] == "RunClosed"
+
+
+def test_a_run_that_somebody_drives_hears_of_its_end_at_once(flowctl: Project) -> None:
+    flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=lamp", "-i", "ask=true", "--wait", "0s")
+    with flowctl.start("resume", "order-1", "--wait", "1h", "--json") as driver:
+        assert driver.stdout is not None
+        flowctl.json("terminate", "order-1")
+        out, _ = driver.communicate(timeout=60)
+    assert (driver.returncode, json.loads(out)["status"]) == (1, "terminated")
+
+
+def test_a_failed_run_goes_on_once_what_was_wrong_is_mended(flowctl: Project) -> None:
+    document = flowctl.folder / "plain.yaml"
+    document.write_text(
+        "dsl: 1\nname: plain\nsteps:\n"
+        "  - {id: look, activity: shop.ship, with: {fail: false}}\n"
+        "  - {id: ship, activity: shop.carry}\n"
+    )
+    plugin = flowctl.folder / "plugins" / "shop.py"
+    plugin.write_text(SHOP + CARRY.format("raise RuntimeError('no carrier')"))
+    assert flowctl.json("run", "plain.yaml", "--id", "p", code=1)["status"] == "failed"
+    plugin.write_text(SHOP + CARRY.format("return 'gone'"))
+    retried = flowctl.json("retry", "p")
+    assert (retried["status"], retried["attempt"], retried["output"]) == ("completed", 2, "gone")
+
+
+CARRY = """
+@activity("shop.carry", retry=False)
+def carry() -> str:
+    {}
+"""
+
+
 def test_an_answer_that_cannot_be_written_is_not_a_success(flowctl: Project) -> None:
     with open("/dev/full", "w") as full:
         said = flowctl("activities", "--json", stdout=full)
@@ -172,6 +216,61 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(flowctl: Project) -> None:
     run_id = flowctl.json("status", "@last")["id"]
     assert f"flowctl resume {run_id}" in err
     assert flowctl("resume", run_id, "--wait", "0s").returncode == 3
+
+
+# --- looking on from another process
+
+
+def test_a_run_is_watched_until_it_rests(flowctl: Project) -> None:
+    (flowctl.folder / "order.yaml").write_text(ORDER.replace("wait_for_signal: approve", "sleep: 1h"))
+    run = ("run", "order.yaml", "--id", "order-1", "-i", "item=lamp", "-i", "ask=true", "--wait", "2h")
+    with flowctl.start(*run) as driver:
+        assert driver.stdout is not None
+        while "approval" not in driver.stdout.readline():
+            assert driver.poll() is None
+        with flowctl.start("status", "order-1", "--watch") as onlooker:
+            assert onlooker.stdout is not None
+            assert "order-1  waiting" in onlooker.stdout.readline()
+            driver.kill()
+            driver.communicate(timeout=60)
+            out, err = onlooker.communicate(timeout=60)
+    assert (onlooker.returncode, err) == (0, "")
+    assert "flowctl resume order-1" in out
+
+
+def test_a_history_is_followed_to_the_end_of_the_run(flowctl: Project) -> None:
+    flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=lamp", "-i", "ask=true", "--wait", "0s")
+    with flowctl.start("history", "order-1", "--follow", "--jsonl") as onlooker:
+        flowctl("signal", "order-1", "approve", "--payload", '{"by": "ada"}')
+        flowctl("resume", "order-1")
+        out, err = onlooker.communicate(timeout=60)
+    assert (onlooker.returncode, err) == (0, "")
+    assert [json.loads(line) for line in out.splitlines()] == flowctl.json("history", "order-1")
+
+
+def test_two_runs_differ_where_the_second_failed(flowctl: Project) -> None:
+    flowctl("run", "order.yaml", "--id", "good", "-i", "item=lamp")
+    flowctl("run", "order.yaml", "--id", "bad", "-i", "item=lamp", "-i", "fail=true")
+    found = flowctl.json("diff", "good", "bad")["differences"]
+    assert ("", "status", ["completed", "compensated"]) in [
+        (f["path"], f["what"], f["values"]) for f in found
+    ]
+    assert [f["path"] for f in found if f["what"] == "error" and f["path"]] == ["ship"]
+    before = flowctl.json("status", "bad", "--at", "ship")
+    assert (before["steps"][0]["path"], before["steps"][0]["status"]) == ("reserve", "completed")
+    assert (before["status"], before["error"]) == ("running", None)
+
+
+def test_all_runs_of_a_workflow_are_cancelled_and_undone(flowctl: Project) -> None:
+    for run_id in ("order-1", "order-2"):
+        flowctl("run", "order.yaml", "--id", run_id, "-i", "item=lamp", "-i", "ask=true", "--wait", "0s")
+    flowctl("run", "order.yaml", "--id", "order-3", "-i", "item=lamp")
+    answers = flowctl.json("cancel", "--all", "--workflow", "order")
+    assert [(answer["id"], answer["status"]) for answer in answers] == [
+        ("order-1", "compensated"),
+        ("order-2", "compensated"),
+    ]
+    assert flowctl.json("cancel", "--all") == []
 
 
 # --- what a command costs

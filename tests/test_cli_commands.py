@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowctl.errors import InvalidInput, RunClosed, StorageError
+from flowctl.errors import InvalidInput, RunClosed, RunOpen, StorageError
 from flowctl.state import EXIT_CODES, RunStatus
 from tests.cli_helpers import RUN, Flowctl, NoteTaker, caller
 
@@ -125,6 +125,74 @@ def test_detached_cancel_only_records(flowctl: Flowctl, backend: NoteTaker) -> N
     assert backend.opened["plugins"] is None
 
 
+@pytest.mark.parametrize(
+    ("command", "status"), [("pause", "paused"), ("unpause", "waiting"), ("terminate", "terminated")]
+)
+def test_what_only_accepts_drives_nothing_and_exits_0(
+    flowctl: Flowctl, backend: NoteTaker, command: str, status: str
+) -> None:
+    said = flowctl(command, "order-1", "--json")
+    assert (said.code, said.json) == (0, {"id": "order-1", "status": status})
+    assert backend.asked(command) == [("order-1",)]
+    assert backend.asked("drive") == []
+    assert backend.opened["plugins"] is None
+
+
+@pytest.mark.parametrize(("command", "goes_on"), [("pause", True), ("unpause", True), ("terminate", False)])
+def test_what_only_accepts_says_how_to_go_on_if_nobody_is_there(
+    flowctl: Flowctl, backend: NoteTaker, command: str, goes_on: bool
+) -> None:
+    assert ("flowctl resume order-1" in flowctl(command, "order-1").out) is goes_on
+    backend.live = True
+    assert "flowctl resume" not in flowctl(command, "order-1").out
+
+
+def test_resume_lifts_a_pause_first(flowctl: Flowctl, backend: NoteTaker) -> None:
+    flowctl("resume", "order-1", "--json")
+    assert [call[0] for call in backend.calls if call[0] != "close"] == ["resume", "drive"]
+
+
+def test_retry_records_first_and_then_drives(flowctl: Flowctl, backend: NoteTaker) -> None:
+    said = flowctl("retry", "order-1", "--skip", "charge", "--skip", "ship", "--wait", "5s", "--json")
+    assert said.code == 0
+    assert backend.asked("retry") == [("order-1", ("charge", "ship"))]
+    assert backend.asked("drive") == [("order-1", 5_000)]
+    assert said.json == RUN
+
+
+def test_detached_retry_only_records(flowctl: Flowctl, backend: NoteTaker) -> None:
+    said = flowctl("retry", "order-1", "--detach", "--json")
+    assert (said.code, said.json) == (0, {"id": "order-1", "status": "running"})
+    assert backend.asked("drive") == []
+
+
+def test_of_all_paused_runs_those_that_are_not_held_need_no_retry(
+    flowctl: Flowctl, backend: NoteTaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(run_id: str, *, skip: object = ()) -> None:
+        raise RunOpen("nothing of it has failed")
+
+    backend.selected = {"a": "paused"}
+    monkeypatch.setattr(backend, "retry", refuse)
+    said = flowctl("retry", "--all", "--detach", "--json")
+    assert (said.code, said.json[0]["error"]) == (0, None)
+
+
+def test_skipping_is_about_one_run(flowctl: Flowctl, backend: NoteTaker) -> None:
+    assert flowctl("retry", "--all", "--skip", "charge").code == 2
+    assert backend.asked("retry") == []
+
+
+@pytest.mark.parametrize("command", ["pause", "unpause", "terminate", "retry"])
+def test_operations_take_the_filters_of_list(flowctl: Flowctl, backend: NoteTaker, command: str) -> None:
+    backend.selected = {"b": "paused", "a": "paused"}
+    said = flowctl(command, "--all", "--status", "paused", "--workflow", "order", "--json")
+    assert said.code == 0
+    assert [answer["id"] for answer in said.json] == ["a", "b"]
+    assert backend.asked("select") == [(("paused",), "order", (), None)]
+    assert [call[0] for call in backend.asked(command)] == ["a", "b"]
+
+
 def test_a_signal_is_delivered_with_all_it_carries(flowctl: Flowctl, backend: NoteTaker) -> None:
     said = flowctl(
         *(
@@ -160,17 +228,12 @@ def test_a_signal_says_how_to_go_on_only_where_nobody_is_there_to_act(
 def test_steps_are_asked_for_by_number(flowctl: Flowctl, backend: NoteTaker) -> None:
     flowctl("status", "order-1", "--steps", "101:50")
     flowctl("status", "order-1")
-    assert backend.asked("status") == [("order-1", 101, 50), ("order-1", None, 200)]
+    assert backend.asked("status") == [("order-1", 101, 50, None), ("order-1", None, 200, None)]
 
 
 @pytest.mark.parametrize("text", ["5", "0:5", "5:0", "-1:5", "a:b", "1:99999999999", "1:2:3", ""])
 def test_steps_must_be_two_numbers(flowctl: Flowctl, backend: NoteTaker, text: str) -> None:
     assert flowctl("status", "order-1", f"--steps={text}").code == 2
-
-
-def test_list_hands_its_filters_on(flowctl: Flowctl, backend: NoteTaker) -> None:
-    flowctl("list", "--status", "failed", "--status", "waiting", "--workflow", "order", "--limit", "3")
-    assert backend.asked("list") == [(("failed", "waiting"), "order", 3)]
 
 
 def test_history_is_a_list_or_a_line_for_each_entry(flowctl: Flowctl, backend: NoteTaker) -> None:

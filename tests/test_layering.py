@@ -48,6 +48,7 @@ FLOORS: dict[str, int] = {
     "journal.": 3,
     "default_plugins": 3,
     "journal": 2,
+    "outline": 2,
     "runtime": 2,
     "trampoline": 2,
     "activities": 2,
@@ -83,7 +84,18 @@ DOORS: dict[str, tuple[str, ...]] = {
 }
 """The rooms that may import a dependency. ``sqlite3``, of the standard library, has a door all the same."""
 
-PURE = ("interpreter", "trampoline", "runtime", "model", "expressions", "values", "path", "state", "retry")
+PURE = (
+    "interpreter",
+    "trampoline",
+    "runtime",
+    "outline",
+    "model",
+    "expressions",
+    "values",
+    "path",
+    "state",
+    "retry",
+)
 
 IMPURE = frozenset(
     {"asyncio", "concurrent", "multiprocessing", "os", "random", "secrets", "select", "selectors", "signal"}

@@ -48,6 +48,8 @@ def doc(*steps: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         "error": None,
         "waiting_for": [],
         "blocked": None,
+        "attributes": {},
+        "memo": {},
         "principal": None,
         "saga": {key: [] for key in SAGA},
         "created_at": AT,
@@ -362,6 +364,72 @@ def test_the_history_of_a_live_run_is_printed_as_it_comes() -> None:
     assert seen == list(range(2, 2 + len(FACTS)))
 
 
+# --- a moment, and two runs
+
+
+def test_a_moment_is_told_from_the_beginning_of_the_run_and_has_no_commands() -> None:
+    later = AT.replace("08:00:00", "08:00:07")
+    document = doc(step("charge", completed_at=later), saga={key: [] for key in SAGA})
+    told = text(render.status_before(document, "ship")).splitlines()
+    assert told[0] == "▸  order-1  just before ship, 7 s after it began"
+    assert any("charge" in each for each in told)
+    assert "flowctl" not in " ".join(told)
+
+
+def test_attributes_and_memo_are_shown_if_there_are_any() -> None:
+    told = text(render.status(doc(attributes={"customer": "c-1"}, memo={"note": ["n"]})))
+    assert '{"customer": "c-1"}' in told
+    assert '{"note": ["n"]}' in told
+    assert "attributes" not in text(render.status(doc()))
+
+
+def difference(*found: tuple[str, str, str, Any, Any], took: tuple[Any, Any] = (1, 1)) -> dict[str, Any]:
+    run = {"workflow": "order", "version": 2, "status": "completed", "started_at": AT, "completed_at": AT}
+    listed = [
+        {"path": path, "what": what, "where": where, "values": values} for path, what, where, *values in found
+    ]
+    times = [{"path": "ship", "milliseconds": list(took)}]
+    runs = [run | {"id": run_id} for run_id in ("r-1", "r-2")]
+    return {"runs": runs, "differences": listed, "times": times}
+
+
+def rows_of(document: Mapping[str, Any]) -> list[str]:
+    return [re.sub(" {2,}", "  ", each) for each in lines(render.diff(document))][3:]
+
+
+def test_two_runs_stand_side_by_side() -> None:
+    document = difference(
+        ("", "input", "/amount", 10, {"a": 1}),
+        ("charge", "status", "", "compensation_failed", "completed"),
+        ("charge", "error", "", None, error("no")),
+        ("route.else", "reached", "", False, True),
+    )
+    heading = text(render.diff(document)).splitlines()[:2]
+    assert [each.split()[:3] for each in heading] == [["A", "✓", "r-1"], ["B", "✓", "r-2"]]
+    assert [each.strip() for each in rows_of(document)] == [
+        "A  B",
+        'the run  input/amount  10  {"a": 1}',
+        "charge  status  compensation failed  completed",
+        "charge  error  –  Declined at charge: no",
+        "route.else  reached  –  reached",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("took", "shown"),
+    [((1, 90), False), ((100, 190), False), ((100, 210), True), ((None, 9_000), False), ((9_000, 100), True)],
+)
+def test_times_are_shown_where_they_tell_something(took: tuple[Any, Any], shown: bool) -> None:
+    assert ("ship" in text(render.diff(difference(took=took)))) == shown
+
+
+def test_two_runs_that_are_alike_say_so_and_many_differences_are_cut() -> None:
+    assert rows_of(difference()) == ["no differences"]
+    many = difference(*((f"each[{i}]", "reached", "", True, False) for i in range(1_000)))
+    assert len(rows_of(many)) < 300
+    assert rows_of(many)[-1] == "800 more: --json has them all"
+
+
 # --- progress
 
 
@@ -434,6 +502,39 @@ def test_on_a_terminal_the_picture_gives_way_to_the_status(monkeypatch: pytest.M
     final = ESCAPE_CODES.sub("", stream.getvalue()).rpartition("✓  order-1  completed in 0 ms")
     assert final[1]
     assert "✓  charge  shop.do" in final[2]
+
+
+def test_in_a_pipe_a_run_that_went_on_before_is_shown_first() -> None:
+    stream = io.StringIO()
+    with render.Output(stream).progress() as progress:
+        progress.begin(doc(step("charge", status="running")), FACTS[:2])
+        assert "order-1  running" in stream.getvalue()
+        before = len(stream.getvalue())
+        progress.observe(fact("charge", "completed", 1, output={"id": 7}))
+        progress.finish(doc(step("charge"), status="completed", completed_at=AT))
+    told = stream.getvalue()[before:].splitlines()
+    assert told[0].startswith("✓  charge")
+    assert told[0].endswith("(0 ms)"), "it began among the facts of before"
+    assert told[2].startswith("✓  order-1  completed")
+
+
+def test_in_a_pipe_a_run_that_does_not_go_on_is_shown_once() -> None:
+    stream = io.StringIO()
+    document = doc(status="waiting", waiting_for=[wait("signal", "go")])
+    with render.Output(stream).progress() as progress:
+        progress.begin(document, FACTS, live=False)
+        progress.finish(document, live=False)
+    assert stream.getvalue().splitlines() == text(render.status(document, live=False)).splitlines()
+
+
+def test_on_a_terminal_a_run_that_went_on_before_is_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = io.StringIO()
+    progress = render.Output(stream, terminal=True, width=80).progress()
+    progress.__enter__()
+    progress.begin(doc(), FACTS[:2])
+    progress.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert "charge" in ESCAPE_CODES.sub("", stream.getvalue()).splitlines()[-1]
 
 
 def test_an_interruption_leaves_the_last_picture_standing(monkeypatch: pytest.MonkeyPatch) -> None:

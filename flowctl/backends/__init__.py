@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from flowctl.journal import Where
+
 if TYPE_CHECKING:
+    from flowctl.document.closure import Closure
     from flowctl.model import Policy, Workflow
     from flowctl.plugins import Plugins
 
@@ -26,6 +29,7 @@ class StartRequest(msgspec.Struct, frozen=True):
     """A run to start: the document, its input as the caller gave it (defaults not filled in), and who asks.
 
     ``source`` is the document's text as its author wrote it. ``id`` is the workflow id, None for a new one.
+    ``children`` are the documents that it can need besides its own, None if there are none.
     """
 
     workflow: Workflow
@@ -33,6 +37,7 @@ class StartRequest(msgspec.Struct, frozen=True):
     input: Mapping[str, Any]
     id: str | None = None
     principal: str | None = None
+    children: Closure | None = None
 
 
 Documents = list[dict[str, Any]]
@@ -68,16 +73,49 @@ class Backend(Protocol):
         ``RunNotFound``, ``AmbiguousRun``.
         """
 
-    def status(self, run_id: str, *, first: int | None = None, count: int = 200) -> dict[str, Any]:
-        """The status document. ``steps`` are the last ``count``, or ``count`` from number ``first`` on."""
+    def status(
+        self, run_id: str, *, first: int | None = None, count: int = 200, before: str | None = None
+    ) -> dict[str, Any]:
+        """The status document. ``steps`` are the last ``count``, or ``count`` from number ``first`` on.
+
+        With ``before``, a step's path, it is what the run knew just before that step began; ``NotFound`` if
+        it never did.
+        """
 
     def list(
-        self, *, statuses: Sequence[str] = (), workflow: str | None = None, limit: int = 50
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int = 50,
     ) -> Documents:
-        """Runs, newest first: status documents without ``input output steps``."""
+        """Runs, newest first: status documents without ``input output steps``.
+
+        Those in one of these states, of this workflow, with these search attributes.
+        """
+
+    def select(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int | None = None,
+    ) -> Documents:
+        """The same runs as ``{"id", "status"}``, all of them unless there is a ``limit``."""
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """The run's facts in order, as ``{seq, at, path, kind, attempt, …}``; ``after`` is a ``seq``."""
+
+    def follow(self, run_id: str, *, after: int = 0, rests: bool = False) -> Iterator[dict[str, Any]]:
+        """The same, then what comes, as it comes, until the run has ended.
+
+        With ``rests``, also until nothing more happens unless somebody acts: no live process has the run.
+        """
+
+    def export(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """The run as a file: a header, then an entry a line; see ``backends.export``."""
 
     def signal(
         self,
@@ -94,6 +132,54 @@ class Backend(Protocol):
 
     def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> dict[str, Any]:
         """Ask for cancellation, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
+
+    def pause(self, run_id: str) -> dict[str, Any]:
+        """Let nothing new begin in a run, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
+
+    def unpause(self, run_id: str) -> dict[str, Any]:
+        """Take that back. Returns ``{"id", "status"}``. ``RunClosed``."""
+
+    def resume(self, run_id: str) -> dict[str, Any]:
+        """The same for a run that is to be driven on: nothing happens to one that is not paused, or has
+        ended. Returns ``{"id", "status"}``.
+        """
+
+    def terminate(self, run_id: str) -> dict[str, Any]:
+        """End a run, and children that it waits for, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
+
+    def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+        """Let a run go on from what failed, durably; ``skip`` are steps that a person has undone. Returns
+        ``{"id", "status"}``. ``RunClosed``, ``RunOpen``, ``InvalidInput``.
+        """
+
+    def replay(
+        self,
+        run_id: str,
+        start: str,
+        *,
+        input: Mapping[str, Any] | None = None,
+        principal: str | None = None,
+    ) -> dict[str, Any]:
+        """Accept a new run that repeats this one from the step ``start`` on, with its input or another.
+
+        Returns ``{"id", "status"}`` of the new one. ``UsageError``, ``NotServed``, ``InvalidInput``,
+        ``UnknownActivity``.
+        """
+
+    def migrate(
+        self, run_id: str, workflow: Workflow, source: str, children: Closure | None
+    ) -> dict[str, Any]:
+        """Let a live run go on with another document, whose children are in ``children``. Returns ``{"id",
+        "status"}``. ``DoesNotFit``, ``RunBusy``, ``RunClosed``, ``UnknownActivity``.
+        """
+
+    def verdict(self, run_id: str, workflow: Workflow) -> dict[str, Any]:
+        """Whether a live run could go on with a document: ``{"id", "fits", "path", "reason"}``.
+        ``RunClosed``.
+        """
+
+    def verdicts(self, workflow: Workflow) -> Documents:
+        """The same for all live runs of the workflow of that name, newest first."""
 
     def deploy(self, workflow: Workflow, source: str) -> bool:
         """Register a version; False if it was there. ``VersionTaken``."""

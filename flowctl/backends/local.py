@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowctl.backends import Documents, Observer, StartRequest
 from flowctl.errors import AmbiguousRun, NotFound, RunNotFound, UsageError
-from flowctl.journal import Definition, Journal, Run
+from flowctl.journal import Definition, Journal, Run, Where
 from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
 
 if TYPE_CHECKING:
+    from flowctl.document.closure import Closure
+    from flowctl.machine.fitting import Misfit
     from flowctl.model import Policy, Workflow
     from flowctl.plugins import Plugins
 
 LAST = "@last"
+
+ALL = sys.maxsize
+PAGE = 1_000
+"""Runs that are asked for at once where all are wanted."""
 
 
 class LocalBackend:
@@ -57,7 +64,12 @@ class LocalBackend:
     def start(self, request: StartRequest) -> tuple[str, bool]:
         """See ``Backend``."""
         run, created = self._engine.start(
-            request.workflow, request.source, request.input, id=request.id, principal=request.principal
+            request.workflow,
+            request.source,
+            request.input,
+            id=request.id,
+            principal=request.principal,
+            children=request.children,
         )
         return run.id, created
 
@@ -68,8 +80,9 @@ class LocalBackend:
         from flowctl.engine import calm_collector
 
         calm_collector()
-        asyncio.run(self._engine.drive(run_id, wait=wait, observe=_tell(observe) if observe else None))
-        return self.status(run_id)
+        told = _tell(observe) if observe else None
+        run: Run = asyncio.run(self._engine.drive(run_id, wait=wait, observe=told))
+        return self.status(run.id)  # the last of the chain, if it continued as new
 
     def resolve(self, reference: str) -> str:
         """See ``Backend``."""
@@ -101,17 +114,50 @@ class LocalBackend:
         [run] = found.values()
         return run.id
 
-    def status(self, run_id: str, *, first: int | None = None, count: int = 200) -> dict[str, Any]:
+    def status(
+        self, run_id: str, *, first: int | None = None, count: int = 200, before: str | None = None
+    ) -> dict[str, Any]:
         """See ``Backend``."""
-        run = self._run(run_id)
-        return status_document(run, self._journal.entries(run_id), first=first, count=count)
+        run, entries = self._run(run_id), self._journal.entries(run_id)
+        if before is not None:
+            from flowctl.backends import moment
+
+            run, entries = moment.before(run, entries, before)
+        return status_document(run, entries, first=first, count=count)
 
     def list(
-        self, *, statuses: Sequence[str] = (), workflow: str | None = None, limit: int = 50
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int = 50,
     ) -> Documents:
         """See ``Backend``."""
-        runs = self._journal.list_runs(statuses=statuses, workflow=workflow, limit=limit)
+        runs = self._journal.list_runs(statuses=statuses, workflow=workflow, where=where, limit=limit)
         return [summary(run, self._journal.entries(run.id)) for run in runs]
+
+    def select(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int | None = None,
+    ) -> Documents:
+        """See ``Backend``."""
+        found: Documents = []
+        wanted, before = ALL if limit is None else limit, None
+        while len(found) < wanted:
+            size = min(PAGE, wanted - len(found))
+            page = self._journal.list_runs(
+                statuses=statuses, workflow=workflow, where=where, limit=size, before=before
+            )
+            found += [{"id": run.id, "status": run.status} for run in page]
+            if len(page) < size:
+                break
+            before = page[-1].key
+        return found
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""
@@ -121,6 +167,18 @@ class LocalBackend:
             for line in history_lines(run, self._journal.entries(run_id))
             if line["seq"] > after or not after
         )
+
+    def follow(self, run_id: str, *, after: int = 0, rests: bool = False) -> Iterator[dict[str, Any]]:
+        """See ``Backend``."""
+        from flowctl.backends.following import follow
+
+        return follow(self._journal, self._run(run_id).id, after=after, rests=rests)
+
+    def export(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """See ``Backend``."""
+        from flowctl.backends.export import export
+
+        return export(self._journal, self._run(run_id))
 
     def signal(
         self,
@@ -139,6 +197,26 @@ class LocalBackend:
         """See ``Backend``."""
         run = self._engine.cancel(run_id, reason, principal=principal)
         return {"id": run.id, "status": run.status}
+
+    def pause(self, run_id: str) -> dict[str, Any]:
+        """See ``Backend``."""
+        return _answer(self._engine.operations.pause(run_id))
+
+    def unpause(self, run_id: str) -> dict[str, Any]:
+        """See ``Backend``."""
+        return _answer(self._engine.operations.unpause(run_id))
+
+    def resume(self, run_id: str) -> dict[str, Any]:
+        """See ``Backend``."""
+        return _answer(self._engine.operations.resume(run_id))
+
+    def terminate(self, run_id: str) -> dict[str, Any]:
+        """See ``Backend``."""
+        return _answer(self._engine.operations.terminate(run_id))
+
+    def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+        """See ``Backend``."""
+        return _answer(self._engine.operations.retry(run_id, skip=skip))
 
     def is_live(self, run_id: str) -> bool:
         """See ``Backend``."""
@@ -169,6 +247,34 @@ class LocalBackend:
             raise NotFound(f"the document of {name}@{definition.version} is missing from the database")
         workflow = stored(document.body, document.digest, self._functions)
         return workflow, document.source, definition.deprecated or workflow.deprecated
+
+    def replay(
+        self,
+        run_id: str,
+        start: str,
+        *,
+        input: Mapping[str, Any] | None = None,
+        principal: str | None = None,
+    ) -> dict[str, Any]:
+        """See ``Backend``."""
+        run = self._engine.replay(run_id, start, input=input, principal=principal)
+        return {"id": run.id, "status": run.status}
+
+    def migrate(
+        self, run_id: str, workflow: Workflow, source: str, children: Closure | None
+    ) -> dict[str, Any]:
+        """See ``Backend``."""
+        run = self._engine.migrate(run_id, workflow, source, children=children)
+        return {"id": run.id, "status": run.status}
+
+    def verdict(self, run_id: str, workflow: Workflow) -> dict[str, Any]:
+        """See ``Backend``."""
+        run = self._engine.live(run_id)
+        return _verdict(run, self._engine.versions.misfit(run, workflow))
+
+    def verdicts(self, workflow: Workflow) -> Documents:
+        """See ``Backend``."""
+        return [_verdict(run, misfit) for run, misfit in self._engine.versions.verdicts(workflow)]
 
     def deploy(self, workflow: Workflow, source: str) -> bool:
         """See ``Backend``."""
@@ -201,6 +307,15 @@ def definition_json(definition: Definition) -> dict[str, Any]:
     }
 
 
+def _verdict(run: Run, misfit: Misfit | None) -> dict[str, Any]:
+    path, reason = misfit or (None, None)
+    return {"id": run.id, "fits": misfit is None, "path": path, "reason": reason}
+
+
+def _answer(run: Run) -> dict[str, Any]:
+    return {"id": run.id, "status": run.status}
+
+
 def _choose(definitions: Sequence[Definition], name: str, version: int | None) -> Definition:
     """The version asked for; without one the latest that is not deprecated, or, if all are, the latest."""
     if not definitions:
@@ -217,13 +332,22 @@ def _choose(definitions: Sequence[Definition], name: str, version: int | None) -
 
 
 def _tell(observe: Observer) -> Any:
-    """Pass each fact of a commit on, as history shows it."""
-    secret = SecretPaths()
+    """Pass each fact of a commit on, as history shows it; those of a child as part of the step that runs
+    it.
+    """
+    secret: dict[str, SecretPaths] = {}
 
     def commit(change: Any) -> None:
+        run = change.run
+        _, child, within = run.id.partition("/")
         for entry in change.entries:
             for fact in entry.facts():
-                line: Mapping[str, Any] = fact_line(change.run, fact, entry.seq, secret)
-                observe({"run": change.run.id, "status": change.run.status, **line})
+                known = secret.setdefault(run.id, SecretPaths())
+                line: dict[str, Any] = fact_line(run, fact, entry.seq, known)
+                if child and not line["path"]:
+                    continue  # how a child begins and ends, its parent's step tells
+                if child:
+                    line["path"] = f"{within}/{line['path']}"
+                observe({"run": run.id, "status": run.status, **line})
 
     return commit

@@ -6,7 +6,15 @@
     inputs        data from outside: ``-i``, ``--input``, ``--payload``
     errors        exceptions as one to three lines, or as JSON
     output        standard output and standard error, whatever stands behind them
-    runs          run, resume, status, list, history, signal, cancel
+    runs          run, resume, signal, cancel
+    versions      migrate, replay
+    driving       driving a run here, or saying that something was recorded
+    selection     which runs: filters, and --all in place of RUN
+    bulk          one command on many runs
+    reading       status, list, history, diff
+    projects      init
+    scaffold      what it makes, from the templates
+    graphs        graph
     documents     validate, deploy, workflows, deprecate, schema
     installation  activities, plugins, doctor
 

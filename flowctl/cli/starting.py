@@ -20,7 +20,8 @@ from flowctl.errors import UnknownActivity, UsageError
 if TYPE_CHECKING:
     from flowctl.backends import Backend, StartRequest
     from flowctl.cli.options import Invocation
-    from flowctl.model import Workflow
+    from flowctl.document.closure import Closure
+    from flowctl.model import ChildReference, Workflow
 
 DOCUMENT_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -70,14 +71,49 @@ def request(
     """
     from flowctl.backends import StartRequest
 
-    if source is None:
-        workflow, source = _deployed(backend, reference)
-    else:
-        workflow = _read(invocation, backend, reference, source)
-    check_activities(workflow, invocation.plugins.activities, invocation.settings.plugins_dirs)
-    return StartRequest(
-        workflow, source, run_input(text, pairs, workflow.input_schema), id=id, principal=principal
+    workflow, source = find(invocation, backend, reference, source)
+    children = closure_of(
+        invocation, backend, workflow, Path(reference).parent if is_file(reference) else None
     )
+    for each in (workflow, *(children.documents.values() if children is not None else ())):
+        check_activities(each, invocation.plugins.activities, invocation.settings.plugins_dirs)
+    filled = run_input(text, pairs, workflow.input_schema)
+    return StartRequest(workflow, source, filled, id=id, principal=principal, children=children)
+
+
+def find(
+    invocation: Invocation, backend: Backend, reference: str, source: str | None
+) -> tuple[Workflow, str]:
+    """The document that FILE, whose text is ``source``, or NAME[@V] means, and its text."""
+    if source is None:
+        return _deployed(backend, reference)
+    return _read(invocation, backend, reference, source), source
+
+
+def closure_of(
+    invocation: Invocation, backend: Backend, workflow: Workflow, folder: Path | None
+) -> Closure | None:
+    """The documents that the children of a workflow mean, now: files beside it (``folder``), or deployed
+    versions. None if it has no children. ``NotFound``, ``InvalidDocument``, ``UsageError``.
+    """
+    if not workflow.children:
+        return None
+    from flowctl import document
+    from flowctl.document.closure import Found, closure
+
+    def resolve(reference: ChildReference, parent: Found[Path | None]) -> Found[Path | None]:
+        text, beside = reference.text, parent.origin
+        if not is_file(text):
+            return Found(_deployed(backend, text)[0], None)
+        if beside is None:
+            raise UsageError(
+                f"the deployed workflow {parent.workflow.name} refers to the file {text}",
+                hint="a deployed workflow has no folder: deploy the child too, and refer to it by its name",
+            )
+        path = beside / text
+        return Found(_read(invocation, backend, str(path), document.read(path)), path.parent)
+
+    return closure(Found(workflow, folder), resolve)
 
 
 def _read(invocation: Invocation, backend: Backend, name: str, source: str) -> Workflow:

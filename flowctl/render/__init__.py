@@ -2,9 +2,9 @@
 
 Three layers, each of which knows only the one below it:
 
-1. *Views* (``run``, ``steps``, ``commands``, ``events``, ``catalog``, ``problems``) are pure functions from
-   the JSON of the command line to blocks: lines and tables of spans whose styles say what a thing means,
-   never what it looks like.
+1. *Views* (``run``, ``steps``, ``commands``, ``events``, ``difference``, ``catalog``, ``problems``) are pure
+   functions from the JSON of the command line to blocks: lines and tables of spans whose styles say what a
+   thing means, never what it looks like.
 2. *Layout* (``layout``) gives every block its columns and its width.
 3. *Printers* write the lines: ``plain`` into pipes, files and tests, ``terminal`` with rich.
 
@@ -20,13 +20,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowctl.render.catalog import activities, activity, plugins, workflows
+    from flowctl.render.catalog import activities, activity, plugins, verdicts, workflows
+    from flowctl.render.difference import diff
     from flowctl.render.events import history
     from flowctl.render.layout import View
     from flowctl.render.output import Output
     from flowctl.render.problems import diagnostics, doctor, error
     from flowctl.render.progress import Progress
-    from flowctl.render.run import run_list, status
+    from flowctl.render.run import run_list, status, status_before
     from flowctl.render.text import escape
 
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "activities": "catalog",
     "activity": "catalog",
     "diagnostics": "problems",
+    "diff": "difference",
     "doctor": "problems",
     "error": "problems",
     "escape": "text",
@@ -43,6 +45,8 @@ _HOMES = {
     "plugins": "catalog",
     "run_list": "run",
     "status": "run",
+    "status_before": "run",
+    "verdicts": "catalog",
     "workflows": "catalog",
 }
 """The module that each public name lives in."""
@@ -54,6 +58,7 @@ __all__ = [
     "activities",
     "activity",
     "diagnostics",
+    "diff",
     "doctor",
     "error",
     "escape",
@@ -61,6 +66,8 @@ __all__ = [
     "plugins",
     "run_list",
     "status",
+    "status_before",
+    "verdicts",
     "workflows",
 ]
 

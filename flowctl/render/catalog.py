@@ -24,6 +24,27 @@ def workflows(items: Iterable[Json]) -> View:
     yield Table(columns, rows, indent=0)
 
 
+def verdicts(items: Iterable[Json]) -> View:
+    """Open runs, and whether a document fits them: ``{id, fits, path, reason}``."""
+    rows = [Row(_verdict(item)) for item in items]
+    columns = (
+        Column("open run", flexible=True),
+        Column("migrate"),
+        Column("where"),
+        Column("", flexible=True),
+    )
+    yield Table(columns, rows, indent=0)
+
+
+def _verdict(item: Json) -> Sequence[Line]:
+    return (
+        line(Span(escape(item["id"]), "strong")),
+        line(Span("fits", "good") if item["fits"] else Span("does not fit", "warn")),
+        line(Span(escape(item["path"] or ""), "name")),
+        line(escape(item["reason"] or "")),
+    )
+
+
 def _workflow(item: Json) -> Sequence[Line]:
     deprecated = item["deprecated"]
     return (

@@ -52,19 +52,39 @@ def _resume(remark: str) -> Callable[[Json, int], Iterable[Command]]:
     return lambda doc, now: [(["resume", doc["id"]], remark)]
 
 
-def _held(doc: Json, now: int) -> Iterator[Command]:
+def _paused(doc: Json, now: int) -> Iterator[Command]:
+    """One that is held has an error, and has undone nothing yet."""
+    undoing = any(step["compensation"] is not None for step in doc["steps"])
+    if doc["error"] is None or undoing:
+        yield ["resume", doc["id"]], "let it go on"
+        return
     yield ["history", doc["id"]], "look at what happened"
+    yield ["retry", doc["id"]], "go on from the step that failed"
     yield ["cancel", doc["id"]], "undo what it did"
+
+
+def _failed(doc: Json, now: int) -> Iterator[Command]:
+    yield ["history", doc["id"]], "every attempt and its error"
+    yield ["retry", doc["id"]], "go on from the step that failed"
+
+
+def _compensation_failed(doc: Json, now: int) -> Iterator[Command]:
+    saga = doc["saga"]
+    yield ["history", doc["id"]], "every attempt and its error"
+    if saga["failed"]:
+        yield ["retry", doc["id"]], "try again to undo the rest"
+    for path in [*saga["failed"], *saga["in_doubt"]][:1]:
+        yield ["retry", doc["id"], "--skip", path], "once you have seen to it yourself"
 
 
 _COMMANDS: Mapping[str, Callable[[Json, int], Iterable[Command]]] = {
     "created": _resume("drive it"),
     "running": _resume("drive it on, if nobody does"),
     "waiting": _wake,
-    "paused": _held,
+    "paused": _paused,
     "blocked": _resume("once what is missing is there"),
     "compensating": _resume("undo the rest"),
-    "compensation_failed": lambda doc, now: [(["history", doc["id"]], "every attempt and its error")],
-    "failed": lambda doc, now: [(["history", doc["id"]], "every attempt and its error")],
+    "compensation_failed": _compensation_failed,
+    "failed": _failed,
 }
 """The commands for each state, with a remark on each. In other states there is nothing to do."""

@@ -74,11 +74,17 @@ def _completed(fact: Json) -> tuple[str, str]:
     if signal is not None:
         return "completed", f"received {signal}"
     output = f"  {inline(fact['output'])}" if fact.get("output") is not None else ""
-    return (
-        ("compensated", f"undone{output}")
-        if fact["path"].endswith(".undo")
-        else ("completed", f"completed{output}")
-    )
+    if fact["path"].endswith(".undo"):
+        return "compensated", f"undone{output}"
+    return "completed", f"{'served' if fact.get('served') else 'completed'}{output}"
+
+
+def _migrated(fact: Json) -> tuple[str, str]:
+    return "pending", f"goes on with {_version(fact['to'])}, after {_version(fact['from'])}"
+
+
+def _version(document: Json) -> str:
+    return f"{escape(document['workflow'])} v{document['version']}"
 
 
 def _failed(fact: Json) -> tuple[str, str]:
@@ -91,6 +97,8 @@ def _failed(fact: Json) -> tuple[str, str]:
 
 
 def _condition(fact: Json) -> tuple[str, str]:
+    if fact["path"].endswith("]"):  # of a loop
+        return "pending", f"the loop's condition is {str(fact['value']).lower()}"
     return ("pending", "its condition is true") if fact["value"] else ("skipped", "skipped")
 
 
@@ -119,6 +127,19 @@ def _cancel_requested(fact: Json) -> tuple[str, str]:
     return "cancelled", f"cancellation requested{who}: {escape(fact['reason'])}"
 
 
+def _by(status: str, text: str) -> Callable[[Json], tuple[str, str]]:
+    def tell(fact: Json) -> tuple[str, str]:
+        return status, f"{text} by {escape(fact['principal'])}" if fact.get("principal") else text
+
+    return tell
+
+
+def _reopened(fact: Json) -> tuple[str, str]:
+    skipped = ", ".join(map(escape, fact.get("skip", ())))
+    status, text = _by("retrying", "retried")(fact)
+    return status, f"{text}; seen to by a person: {skipped}" if skipped else text
+
+
 def _plainly(status: str, text: str) -> Callable[[Json], tuple[str, str]]:
     return lambda fact: (status, text)
 
@@ -135,7 +156,13 @@ _SENTENCES: Mapping[str, Callable[[Json], tuple[str, str]]] = {
     "cancel_requested": _cancel_requested,
     "cancelled": _plainly("cancelled", "cancelled"),
     "timed_out": _plainly("failed", "the time is up"),
+    "migrated": _migrated,
     "held": _plainly("paused", "held until somebody decides"),
+    "paused": _by("paused", "paused"),
+    "unpaused": _by("running", "unpaused"),
+    "reopened": _reopened,
+    "withheld": _plainly("cancelled", "did not begin, because the run was paused"),
+    "rolled_back": lambda fact: ("failed", f"{', '.join(map(escape, fact['failed']))} could not be undone"),
     "recovered": _plainly("running", "taken over after its worker was lost"),
     "lost": lambda fact: ("retrying", f"its worker was lost ({fact['count']}), the same attempt runs again"),
     "output": lambda fact: ("completed", f"output  {inline(fact.get('output'))}"),

@@ -7,7 +7,7 @@ that moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -15,7 +15,7 @@ from flowctl.clock import parse_timestamp
 from flowctl.journal import Fact
 from flowctl.render.events import event
 from flowctl.render.layout import EMPTY, Json, Line, Span, View
-from flowctl.render.run import heading, now_in_milliseconds, outcome
+from flowctl.render.run import heading, now_in_milliseconds, outcome, status
 from flowctl.render.text import duration
 from flowctl.status import Fold
 
@@ -28,6 +28,11 @@ class Progress(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    def begin(self, doc: Json, past: Iterable[Json], *, live: bool | None = None) -> None:
+        """The run went on before anybody looked: how it stands, and the facts so far. ``live`` as in
+        ``status``.
+        """
 
     def observe(self, fact: Json) -> None:
         """The next fact."""
@@ -49,6 +54,8 @@ class Followed:
             key: value for key, value in fact.items() if key not in ("seq", "at", "path", "kind", "attempt")
         }
         path = fact["path"]
+        if not path and fact["kind"] == "started":  # the next run of a chain has the same steps anew
+            self.fold, self.waiting = Fold(), {}
         known = self.fold.step(path) is not None
         self.fold.add(Fact(path, fact["kind"], parse_timestamp(fact["at"]), fact["attempt"], data=data))
         step = self.fold.step(path)
@@ -65,7 +72,9 @@ class Followed:
 
 _WAITS = {"sleep": "timer", "wait_for_signal": "signal"}
 
-_TOLD = frozenset({"compensating", "cancel_requested", "recovered", "lost", "held"})
+_TOLD = frozenset(
+    {"compensating", "cancel_requested", "recovered", "lost", "held", "paused", "unpaused", "reopened"}
+)
 """Facts that are always worth a line."""
 
 _WORK = frozenset({"activity", "sleep", "wait_for_signal", "workflow", None})
@@ -79,6 +88,7 @@ class PlainProgress:
         self._show = show
         self._db = db
         self._run = Followed()
+        self._shown: tuple[Json, bool | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -88,6 +98,13 @@ class PlainProgress:
     ) -> None:
         """Nothing is left behind."""
 
+    def begin(self, doc: Json, past: Iterable[Json], *, live: bool | None = None) -> None:
+        """See ``Progress``."""
+        for fact in past:
+            self._run.add(fact)
+        self._show(status(doc, live=live, db=self._db))
+        self._shown = doc, live
+
     def observe(self, fact: Json) -> None:
         """See ``Progress``."""
         self._run.add(fact)
@@ -96,6 +113,8 @@ class PlainProgress:
 
     def finish(self, doc: Json, *, live: bool | None = None) -> None:
         """See ``Progress``."""
+        if self._shown == (doc, live):
+            return
         now = now_in_milliseconds()
         self._show([EMPTY, *heading(doc, now)])
         self._show(outcome(doc, now=now, live=live, db=self._db))

@@ -10,7 +10,7 @@ from flowctl.render.commands import going_on
 from flowctl.render.layout import EMPTY, Column, Json, Line, Row, Span, Style, Table, View, line
 from flowctl.render.signs import SIGNS, sign, words
 from flowctl.render.steps import steps
-from flowctl.render.text import duration, escape, moment, paragraphs, pretty, relative
+from flowctl.render.text import duration, escape, inline, moment, paragraphs, pretty, relative
 
 _SAGA: Sequence[tuple[str, str, Style, str]] = (
     ("undone", "undone", "warn", ""),
@@ -30,16 +30,40 @@ def status(doc: Json, *, now: int | None = None, live: bool | None = None, db: s
     """
     now = now_in_milliseconds() if now is None else now
     yield from heading(doc, now)
+    yield from _steps(doc, now)
+    yield from outcome(doc, now=now, live=live, db=db)
+
+
+def status_before(doc: Json, path: str) -> View:
+    """What a run knew just before the step at ``path`` began, from such a status document."""
+    at = _latest(doc)
+    yield from heading(doc, at, f"just before {escape(path)}, {duration(_took(doc, at))} after it began")
+    yield from _steps(doc, at)
+    yield from _sections(_saga(doc), _error(doc), _attributes(doc))
+
+
+def _steps(doc: Json, now: int) -> View:
     if doc["steps"]:
         yield EMPTY
         yield from steps(doc, now)
-    yield from outcome(doc, now=now, live=live, db=db)
+
+
+def _latest(doc: Json) -> int:
+    """The latest moment that a document knows of."""
+    times = (time for each in (doc, *doc["steps"]) for time in (each["started_at"], each["completed_at"]))
+    return max(map(parse_timestamp, (doc["created_at"], *filter(None, times))))
 
 
 def outcome(doc: Json, *, now: int | None = None, live: bool | None = None, db: str | None = None) -> View:
     """What comes of it: what it waits for, what was undone, the error or the output, and how to go on."""
     now = now_in_milliseconds() if now is None else now
-    for section in (_waiting(doc, now), _saga(doc), _error(doc), _output(doc), going_on(doc, now, live, db)):
+    came_of_it = _waiting(doc, now), _saga(doc), _error(doc), _output(doc), _attributes(doc)
+    yield from _sections(*came_of_it, going_on(doc, now, live, db))
+
+
+def _sections(*sections: Iterable[Line]) -> View:
+    """Those that have something to say, each after an empty line."""
+    for section in sections:
         lines = list(section)
         if lines:
             yield EMPTY
@@ -66,7 +90,7 @@ def run_list(docs: Iterable[Json], *, now: int | None = None) -> View:
 
 
 def _run_cells(doc: Json, now: int) -> Sequence[Line]:
-    remark = _why(doc["error"]) if doc["error"] else ", ".join(_waits_for(w) for w in doc["waiting_for"])
+    remark = why(doc["error"]) if doc["error"] else ", ".join(_waits_for(w) for w in doc["waiting_for"])
     remark = escape(doc["blocked"]["reason"]) if doc["blocked"] else remark
     ended = doc["completed_at"] is not None
     return (
@@ -95,19 +119,25 @@ _PHRASES = {
 }
 
 
-def heading(doc: Json, now: int) -> Iterator[Line]:
-    """Two lines: which run, how it stands, what it runs."""
+def heading(doc: Json, now: int, phrase: str | None = None) -> Iterator[Line]:
+    """Two lines: which run, how it stands (or another ``phrase``), what it runs."""
     status = doc["status"]
-    began = parse_timestamp(doc["started_at"] or doc["created_at"])
-    phrase = _PHRASES.get(status, status.replace("_", " ") + " after {took}")
-    phrase = phrase.format(ago=relative(began, now), took=duration(_took(doc, now)))
-    yield line(sign(status), " ", Span(escape(doc["id"]), "strong"), "  ", Span(phrase, SIGNS[status][1]))
+    shown = Span(stands(doc, now) if phrase is None else phrase, SIGNS[status][1])
+    yield line(sign(status), " ", Span(escape(doc["id"]), "strong"), "  ", shown)
     facts = [f"{escape(doc['workflow'])} v{doc['version']}", moment(doc["started_at"] or doc["created_at"])]
     if doc["parent_id"]:
         facts.append(f"child of {escape(doc['parent_id'])}")
     if doc["principal"]:
         facts.append(f"for {escape(doc['principal'])}")
     yield line("   ", Span(" · ".join(facts), "dim"))
+
+
+def stands(doc: Json, now: int) -> str:
+    """How a run stands, in a few words."""
+    began = parse_timestamp(doc["started_at"] or doc["created_at"])
+    status: str = doc["status"]
+    phrase = _PHRASES.get(status, status.replace("_", " ") + " after {took}")
+    return phrase.format(ago=relative(began, now), took=duration(_took(doc, now)))
 
 
 def _took(doc: Json, now: int) -> int:
@@ -160,10 +190,10 @@ def _saga(doc: Json) -> Iterator[Line]:
 
 def _error(doc: Json) -> Iterator[Line]:
     if doc["error"]:
-        yield _labelled("error", "bad", _why(doc["error"]))
+        yield _labelled("error", "bad", why(doc["error"]))
 
 
-def _why(error: Json) -> str:
+def why(error: Json) -> str:
     """An error on one line: its type, where it happened, its message."""
     where = f" at {escape(error['step'])}" if error["step"] else ""
     return f"{escape(error['type'])}{where}: {paragraphs(error['message'])[0]}"
@@ -174,6 +204,12 @@ def _output(doc: Json) -> Iterator[Line]:
         first, *more = pretty(doc["output"])
         yield _labelled("output", "good", first)
         yield from (line("  ", " " * _LABEL, text) for text in more)
+
+
+def _attributes(doc: Json) -> Iterator[Line]:
+    for key in ("attributes", "memo"):
+        if doc[key]:
+            yield _labelled(key, "", inline(doc[key]))
 
 
 def now_in_milliseconds() -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -15,6 +15,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from flowctl.clock import parse_timestamp
 from flowctl.render.layout import EMPTY, Json, Line, Span, View, lay_out, line
 from flowctl.render.plain import Charset
 from flowctl.render.progress import Followed
@@ -89,6 +90,12 @@ class LiveProgress:
         """Give the terminal back. After an interruption the last picture stays."""
         self._live.transient = error is None
         self._live.stop()
+
+    def begin(self, doc: Json, past: Iterable[Json], *, live: bool | None = None) -> None:
+        """See ``Progress``."""
+        self._began = parse_timestamp(doc["started_at"] or doc["created_at"])
+        for fact in past:
+            self.observe(fact)
 
     def observe(self, fact: Json) -> None:
         """See ``Progress``."""

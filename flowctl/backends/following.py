@@ -1,0 +1,57 @@
+"""The history of a run while it is written: what is there, then what comes.
+
+The row is read before the entries: if it says that the run has ended, they are all there. Between looks only
+one number is asked for, and whether the run's driver still lives, because a process that is killed changes
+nothing in the journal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flowctl.journal import Journal, Run
+from flowctl.state import ENDED, RunStatus
+from flowctl.status import SecretPaths, fact_line, history_lines
+
+INTERVAL = 0.1
+"""Seconds between two looks."""
+
+
+def follow(
+    journal: Journal, run_id: str, *, after: int, rests: bool, pause: Callable[[float], None] = time.sleep
+) -> Iterator[dict[str, Any]]:
+    """The run's facts with a ``seq`` over ``after``, as ``history_lines`` has them, until the run has ended.
+
+    Without ``after``, that it was created comes first. With ``rests``, it is over also when the run rests
+    (``at_rest``). ``pause`` waits for so many seconds.
+    """
+    over = at_rest if rests else _has_ended
+    secret, seen = SecretPaths(), 0
+    run = journal.run(run_id)
+    if run is not None and not after:
+        yield from history_lines(run, ())
+    while run is not None:
+        last = over(journal, run)
+        for entry in journal.entries(run_id, seen):
+            seen = entry.seq
+            lines = [fact_line(run, fact, entry.seq, secret) for fact in entry.facts()]
+            yield from lines if entry.seq > after else ()
+        if last:
+            return
+        while not (journal.changed() or over(journal, run)):
+            pause(INTERVAL)
+        run = journal.run(run_id)
+
+
+def at_rest(journal: Journal, run: Run) -> bool:
+    """Whether nothing more happens unless somebody acts: it has ended, or no live process has it.
+
+    One that was only just accepted does not rest: a worker may be about to take it.
+    """
+    return run.status in ENDED or (run.status != RunStatus.CREATED and not journal.attended(run.id))
+
+
+def _has_ended(journal: Journal, run: Run) -> bool:
+    return run.status in ENDED
