@@ -319,3 +319,17 @@ def test_a_caret_stands_under_wide_characters() -> None:
     (found,) = refused("description: 日本 # 日本\nsteps: [{sleep: 1s, description: 日本, slep: 1}]\n")
     _, line, caret = found.render().splitlines()
     assert caret.index("^") == line.index("slep") + 2  # two characters that take two columns each
+
+
+@pytest.mark.parametrize(
+    ("branch", "said"),
+    [
+        ("{stepz: [{sleep: 1s}]}", "unknown key 'stepz'"),
+        ("{output: x}", "'steps' is missing"),
+        ("5", "must be"),
+        ("[]", "has no step"),
+    ],
+)
+def test_a_branch_is_a_list_of_steps_or_a_mapping_with_one(branch: str, said: str) -> None:
+    found = refused(f"steps:\n  - parallel: {{left: {branch}}}\n")
+    assert [said in error.message for error in found] == [True]

@@ -88,6 +88,9 @@ def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
     if "$ref" in node:
         name = node["$ref"].removeprefix(_REFERENCE)
         return {} if name == _CUT else _inlined(definitions[name], definitions)
+    if "anyOf" in node:  # a list of steps is one of the ways there are: of what is cut, that much is left
+        ways = [{"type": "array"} if way.get("$ref") == _REFERENCE + _CUT else way for way in node["anyOf"]]
+        node = node | {"anyOf": ways}
     if "format" in node:  # the pattern is for editors, who do not know the format
         node = {key: value for key, value in node.items() if key != "pattern"}
     return {

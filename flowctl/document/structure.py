@@ -37,7 +37,7 @@ def _branches(step: Mapping[str, Any]) -> Parts:
         if isinstance(branch, dict):
             if "steps" in branch:
                 yield ("parallel", name, "steps"), branch["steps"]
-        else:
+        elif isinstance(branch, list):
             yield ("parallel", name), branch
 
 
