@@ -68,11 +68,11 @@ class Waits:
         return completed.of("output")
 
     async def wait_until(self, path: Path, kind: str, until: int) -> None:
-        """Wait for a moment; returns at once if it has passed. Raises ``Cancelled``."""
+        """Wait for a moment, also for one that has passed: of several that did while nobody was there, the
+        host calls back for the earliest first. Raises ``Cancelled``.
+        """
         core = self._core
         self._deadlines.must_wait(until)
-        if until <= core.host.now():
-            return
         future = core.trampoline.future()
         handle = core.host.call_at(until, lambda: self._ring(future))
         core.waiting[path] = Waiting(kind, until)

@@ -274,7 +274,7 @@ class _Timer:
         self._handle.cancel()
 
     def _sleep(self) -> None:
-        seconds = max(0.0, (self._when - self._runtime.now()) / 1000)
+        seconds = (self._when - self._runtime.now()) / 1000  # less than none: sooner than what is due later
         self._handle = self._runtime._loop.call_later(min(seconds, LONGEST_NAP), self._ring)
 
     def _ring(self) -> None:
