@@ -282,9 +282,10 @@ class Engine:
         this process was declared dead and the run taken over.
         """
         until = self._clock() + wait
-        run = self.journal.claim(run_id)
-        if run is None:
-            return await self._watch(run_id, until)
+        while (run := self.journal.claim(run_id)) is None:
+            watched = await self._watch(run_id, until)
+            if watched is not None:
+                return watched
         if run.status in ENDED:
             self.release([run])
             return run
@@ -307,12 +308,16 @@ class Engine:
         latest = self.journal.latest_of(run.workflow_id)
         return session.runtime.machine(latest.id) if latest is not None else None
 
-    async def _watch(self, run_id: str, until: int) -> Run:
-        """Another live process has the run: look on."""
+    async def _watch(self, run_id: str, until: int) -> Run | None:
+        """Another live process has the run: look on until it has ended or the time is over. None if nobody
+        has it any more.
+        """
         while True:
-            run = self.run(run_id)
-            if run.status in ENDED or not self.journal.attended(run_id) or self._clock() >= until:
+            attended, run = self.journal.attended(run_id), self.run(run_id)
+            if run.status in ENDED or self._clock() >= until:
                 return run
+            if not attended:
+                return None
             await asyncio.sleep(POLL)
 
     def release(self, runs: Iterable[Run]) -> None:
