@@ -17,7 +17,7 @@ from flowctl.trampoline import Future
 Describe = Callable[[], "Attempt | Outcome"]
 """What to make, known only when it is made; or the outcome, if there is no time left to make it."""
 
-NEVER_MADE = Outcome(failure=Failure("Cancelled", "cancelled before it began"), cancelled=True)
+_NEVER_MADE = Outcome(failure=Failure("Cancelled", "cancelled before it began"), cancelled=True)
 """The outcome of an attempt that was called off in time."""
 
 
@@ -74,7 +74,7 @@ class _Flight:
         if core.dropped:
             return
         if self._told and not self._always:
-            self._landed(NEVER_MADE)
+            self._landed(_NEVER_MADE)
             return
         described = self._describe()
         if isinstance(described, Outcome):

@@ -18,7 +18,7 @@ import msgspec
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Blocked, Cancelled, Failure
 from flowctl.expressions import SecretRef
-from flowctl.machine.attempts import NEVER_MADE, Attempts, Describe
+from flowctl.machine.attempts import Attempts, Describe
 from flowctl.machine.core import Core, Waiting
 from flowctl.machine.deadlines import Deadlines
 from flowctl.machine.reopening import Made
@@ -181,7 +181,8 @@ class Calls:
             return "failed", record.primary(path, "failed", data, number)
         record.rider(path, "lost", {"count": lost}, number)
         outcome = await self._make(path, call, progress)
-        if outcome is NEVER_MADE:  # but the lost one was
+        if outcome.cancelled and outcome.failure is not None and outcome.failure.type == "Cancelled":
+            # It was called off before it began, or without an answer; and the lost one had begun.
             outcome = msgspec.structs.replace(outcome, uncertain=True)
         return self._record_end(path, call, progress, outcome)
 
