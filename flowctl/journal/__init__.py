@@ -102,8 +102,9 @@ class Run(msgspec.Struct):
     digests that the references to children stand for, by document and text, None if there are none;
     ``inherited`` is what the run took over from the one before it in its chain; ``origin`` is the run
     that it repeats, ``{"run", "digest", "from", "until"}``: from which step on, and the last ``seq`` that
-    counts. ``wake_at`` is when something is due by itself, or None. ``session`` is the claiming session's
-    id, or None. ``entries`` and ``size`` count its rows and the bytes of their encoded data; ``head`` is
+    counts. ``wake_at`` is when something is due by itself, or None; ``due_at`` is from when on somebody
+    should take the run up, None if only a message can move it, and means nothing while somebody has it.
+    ``session`` is the claiming session's id, or None. ``entries`` and ``size`` count its rows and the bytes of their encoded data; ``head`` is
     the hash of the last. The row is not written with every entry: a reader may see these three as they
     were some entries ago, whoever claims the run never does. ``parent_id`` is None for runs that a person
     started; ``@last`` finds the latest of them.
@@ -133,6 +134,7 @@ class Run(msgspec.Struct):
     inherited: Any = None
     origin: Any = None
     wake_at: int | None = None
+    due_at: int | None = None
     generation: int = 0
     session: str | None = None
     entries: int = 0
@@ -141,14 +143,15 @@ class Run(msgspec.Struct):
     key: int = 0
 
 
-MessageKind = Literal["signal", "cancel", "pause", "unpause", "terminate", "retry"]
+MessageKind = Literal["signal", "cancel", "pause", "unpause", "terminate", "retry", "child"]
 
 
 class Message(msgspec.Struct, frozen=True):
-    """Something from outside for a run: a signal, or what a person asks of it.
+    """Something from outside for a run: a signal, what a person asks of it, or that a child has ended.
 
     ``seq`` orders the inbox. ``dedup_id`` makes a second delivery of the same signal a no-op. ``data`` is a
-    signal's payload, ``{"reason": …}`` of ``cancel``, or ``{"generation": …}`` of ``retry``.
+    signal's payload, ``{"reason": …}`` of ``cancel``, or ``{"generation": …}`` of ``retry``; ``name`` is the
+    child's id.
     """
 
     run_id: str
@@ -167,8 +170,10 @@ class Change(msgspec.Struct):
     ``run`` already carries the new state; its ``key``, ``session``, ``entries``, ``size`` and ``head`` are
     the journal's to keep. ``create`` inserts it first, claimed by this session; ``RunIdConflict`` if its id
     is taken. ``state_changed`` is False when the row need not be written (a step completed, the run just
-    goes on). ``release`` writes it and gives the claim back. ``successor`` is a run that begins as this one
+    goes on). ``release`` writes it and gives the claim back; a run that has got messages after ``seen``, the
+    ``seq`` of the latest that was read, is then due at once. ``successor`` is a run that begins as this one
     ends, claimed by nobody; it is accepted, and gets the messages that are not among those ``received``.
+    ``tell`` is a message for another run, delivered with this commit unless that one has ended.
 
     A commit sets the journal's part of ``run``, and ``seq`` and ``hash`` of ``entries``, in place; if it is
     refused, they mean nothing.
@@ -179,6 +184,8 @@ class Change(msgspec.Struct):
     create: bool = False
     state_changed: bool = False
     release: bool = False
+    seen: int = 0
+    tell: Message | None = None
     successor: Run | None = None
     received: frozenset[int] = frozenset()
 
@@ -263,6 +270,17 @@ class Journal(Protocol):
         The first call asks about the time since the journal was opened.
         """
 
+    def news(self) -> list[Message]:
+        """The messages that came since the last call, for runs that this session has, in order of
+        acceptance. The first call asks about the time since the first claim.
+        """
+
+    def next_due(self) -> int | None:
+        """When the first of the runs that nobody has is due; None if none ever is by itself."""
+
+    def workers(self) -> int:
+        """How many live sessions are workers."""
+
     # --- writing
 
     def create(self, run: Run) -> tuple[Run, bool]:
@@ -280,6 +298,22 @@ class Journal(Protocol):
         is.
 
         Claiming a run of a dead session fences that session out first. ``RunNotFound``, ``Fenced``.
+        """
+
+    def try_claim_due(self, now: int, limit: int) -> list[Run] | None:
+        """Claim runs that nobody has and that are due by ``now``, those due first first, at most ``limit``;
+        None if that would need waiting for another process (rule 5). ``Fenced``.
+        """
+
+    def enlist(self) -> None:
+        """Make this session a worker's: the runs that others leave, or have left, will be taken up."""
+
+    def beat(self) -> None:
+        """Say that this session lives. One that is silent for longer than the lease counts as dead."""
+
+    def reap(self) -> bool:
+        """Fence out the sessions that have died, and give back what they had, due at once; whether there
+        were any.
         """
 
     def try_commit(self, changes: Sequence[Change]) -> bool:

@@ -7,6 +7,9 @@ keep its dead parent's locks.
 
 - The **mutex** is held around every write transaction, checkpoint and last close of every flowctl process.
 - A **sign of life** is held by a session for as long as it lives: kill -9 shows to the next one who looks.
+  A process that was stopped, or hangs, keeps its lock. So the file also says when the session last did
+  anything, on a clock that all processes of a machine share and that stands still while the machine sleeps;
+  one that was silent for longer than its **lease** counts as dead.
 """
 
 from __future__ import annotations
@@ -21,6 +24,15 @@ from collections.abc import Iterator
 
 _SESSION = re.compile(r"[0-9a-f]{32}")
 """What a session's id looks like. Ids are read from the database; only such a one becomes a file name."""
+
+LEASE = 30.0
+"""Seconds for which a session may be silent. One that was killed is not waited for: its lock is gone."""
+
+BEAT = LEASE / 10
+"""Seconds between two signs of life."""
+
+_STAMP = 20
+"""Bytes of a stamp: nanoseconds, in decimal."""
 
 SHORTEST_PAUSE = 0.001
 LONGEST_PAUSE = 0.02
@@ -77,7 +89,12 @@ class SignOfLife(LockFile):
         os.makedirs(folder, mode=0o700, exist_ok=True)
         self._path = os.path.join(folder, session)
         super().__init__(self._path, os.O_CREAT | os.O_EXCL)
+        self.beat()
         _try_lock(self._fd, fcntl.LOCK_EX)  # nobody else knows the name
+
+    def beat(self) -> None:
+        """Say that the session is not silent."""
+        os.pwrite(self._fd, b"%020d" % time.monotonic_ns(), 0)
 
     def end(self) -> None:
         """Remove the file and give up the lock. Idempotent."""
@@ -88,7 +105,7 @@ class SignOfLife(LockFile):
 
 
 def is_alive(folder: str, session: str) -> bool:
-    """Whether the session's process lives and has not left: whether its file is there and locked."""
+    """Whether the session lives: whether its file is there and locked, and it was not silent for too long."""
     if not _SESSION.fullmatch(session):
         return False
     try:
@@ -98,16 +115,21 @@ def is_alive(folder: str, session: str) -> bool:
     except PermissionError:  # another user's, and nothing to judge by
         return True
     try:
-        return not _try_lock(fd, fcntl.LOCK_SH)  # shared: two who look must not take each other for life
+        if _try_lock(fd, fcntl.LOCK_SH):  # shared: two who look must not take each other for life
+            return False
+        stamp = os.pread(fd, _STAMP, 0)
+        return not stamp.isdigit() or time.monotonic_ns() - int(stamp) <= LEASE * 1e9
     finally:
         os.close(fd)
 
 
-def bury(folder: str) -> None:
-    """Remove the files of dead sessions. Hold the mutex: whoever is being born holds it too."""
+def bury(folder: str, own: str | None) -> None:
+    """Remove the files of dead sessions, all but one's ``own``. Hold the mutex: whoever is being born holds
+    it too.
+    """
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(folder):
-            if _SESSION.fullmatch(name) and not is_alive(folder, name):
+            if _SESSION.fullmatch(name) and name != own and not is_alive(folder, name):
                 os.unlink(os.path.join(folder, name))
 
 

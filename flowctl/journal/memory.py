@@ -57,6 +57,7 @@ class MemoryStore:
         self.last_seq = 0
         self.last_message = 0
         self.living: set[str] = set()
+        self.workers: set[str] = set()
         self.fenced: set[str] = set()
 
     def kill(self, session: str) -> None:
@@ -72,6 +73,7 @@ class MemoryJournal:
         self._session: str | None = None
         self._tallies: dict[int, Tally] = {}
         self._own = 0
+        self._heard = 0
         self._seen = self._store.version
         self._closed = False
 
@@ -168,9 +170,19 @@ class MemoryJournal:
         run = self.run(run_id)
         return run is not None and run.session in self._store.living
 
+    def next_due(self) -> int | None:
+        due = [run.due_at for run in self._all() if run.session is None and run.due_at is not None]
+        return min(due, default=None)
+
+    def workers(self) -> int:
+        return len(self._store.workers & self._store.living)
+
     def changed(self) -> bool:
         before, self._seen = self._seen, self._store.version - self._own
         return before != self._seen
+
+    def _all(self) -> Iterator[Run]:
+        return map(_decode_run, list(self._store.runs.values()))
 
     def _newest(self, wanted: Callable[[Run], bool], limit: int) -> list[Run]:
         found: list[Run] = []
@@ -203,10 +215,7 @@ class MemoryJournal:
                     return known, False
             if run.status in ENDED:
                 raise refusals.run_closed(run.id, run.status)
-            store.last_message += 1
-            accepted_message = msgspec.structs.replace(message, seq=store.last_message)
-            store.inbox[run.key].append(_encode(accepted_message))
-        return accepted_message, True
+            return self._put(run, message), True
 
     def claim(self, run_id: str) -> Run | None:
         with self._writing() as store:
@@ -217,11 +226,59 @@ class MemoryJournal:
             if run.session not in (None, session):
                 if run.session in store.living:
                     return None
-                store.fenced.add(run.session or "")
-            tally = self._tallies[run.key] = self._tally_of(run)
-            run = msgspec.structs.replace(run, session=session, **tally._asdict())
-            store.runs[run.key] = _encode(run)
-        return run
+                self._fence_dead()
+                run = _decode_run(store.runs[run.key])
+            return self._claim(run, session)
+
+    def try_claim_due(self, now: int, limit: int) -> list[Run] | None:
+        due = [
+            run for run in self._all() if run.session is None and run.due_at is not None and run.due_at <= now
+        ]
+        if not due:
+            return []
+        if not self._store.lock.acquire(blocking=False):
+            return None
+        with self._work():
+            session = self._joined()
+            due.sort(key=lambda run: (run.due_at, run.key))
+            return [self._claim(run, session) for run in due[:limit]]
+
+    def _claim(self, run: Run, session: str) -> Run:
+        tally = self._tallies[run.key] = self._tally_of(run)
+        claimed = msgspec.structs.replace(run, session=session, **tally._asdict())
+        self._store.runs[run.key] = _encode(msgspec.structs.replace(claimed, due_at=run.due_at or 0))
+        return claimed
+
+    def enlist(self) -> None:
+        with self._writing() as store:
+            store.workers.add(self._joined())
+
+    def beat(self) -> None:
+        """Nothing: who is alive, the store knows."""
+
+    def reap(self) -> bool:
+        with self._writing():
+            return self._fence_dead()
+
+    def _fence_dead(self) -> bool:
+        store, dead = self._store, set[str]()
+        for run in self._all():
+            if run.session is not None and run.session not in store.living:
+                dead.add(run.session)
+                tally = self._counted(run)
+                store.runs[run.key] = _encode(msgspec.structs.replace(run, session=None, **tally._asdict()))
+        store.fenced |= dead
+        return bool(dead)
+
+    def news(self) -> list[Message]:
+        mine = [
+            message
+            for run in self._all()
+            if self._session is not None and run.session == self._session
+            for message in self.inbox(run.id, self._heard)
+        ]
+        self._heard = max([self._heard, *(message.seq for message in mine)])
+        return sorted(mine, key=lambda message: message.seq)
 
     def try_commit(self, changes: Sequence[Change]) -> bool:
         if not self._store.lock.acquire(blocking=False):
@@ -242,15 +299,30 @@ class MemoryJournal:
         self._check_unique(batch)
         for run in batch.created:
             self._insert(run)
-        for run in batch.updated:
-            store.runs[run.key] = _encode(run)
         for row in batch.rows:
             store.rows[row[1]].append(row)
             store.identities.add(row[1:6])
             store.last_seq = row[0]
         for change in batch.heirs:
             self._hand_on(change)
+        for message in batch.told:
+            run = self.run(message.run_id)
+            if run is not None and run.status not in ENDED:
+                self._put(run, message)
+        for run, seen in zip(batch.updated, batch.seen, strict=True):
+            if run.session is None and run.status not in ENDED and self.inbox(run.id, seen):
+                run.due_at = 0
+            store.runs[run.key] = _encode(run)
         batch.settle()
+
+    def _put(self, run: Run, message: Message) -> Message:
+        """Put a message into the inbox of a live run, which is due for it."""
+        store = self._store
+        store.last_message += 1
+        numbered = msgspec.structs.replace(message, seq=store.last_message)
+        store.inbox[run.key].append(_encode(numbered))
+        store.runs[run.key] = _encode(msgspec.structs.replace(run, due_at=0))
+        return numbered
 
     def _hand_on(self, change: Change) -> None:
         assert change.successor is not None
@@ -303,6 +375,7 @@ class MemoryJournal:
         if self._session is None:
             self._session = secrets.token_hex(16)
             self._store.living.add(self._session)
+            self._heard = self._store.last_message
         if self._session in self._store.fenced:
             raise Fenced("this session was declared dead; others have taken over its runs")
         return self._session
@@ -327,6 +400,9 @@ class MemoryJournal:
     def _tally_of(self, run: Run) -> Tally:
         if run.key in self._tallies:
             return self._tallies[run.key]
+        return self._counted(run)
+
+    def _counted(self, run: Run) -> Tally:
         rows = self._store.rows[run.key]
         return Tally(
             len(rows), sum(len(row[7].encode()) for row in rows), rows[-1][-1] if rows else genesis(run)

@@ -43,6 +43,17 @@ def m004_origin(db: Database) -> None:
     db.table("runs").add_column("origin", str)
 
 
+@migrations()
+def m005_workers(db: Database) -> None:
+    """When a run is to be taken up, for workers to find; and which sessions are workers."""
+    db.table("runs").add_column("due_at", int)
+    db.execute("UPDATE runs SET due_at = ifnull(wake_at, created_at) WHERE completed_at IS NULL")
+    db.execute("DROP INDEX runs_by_wake_at")
+    db.execute("CREATE INDEX runs_by_due_at ON runs (session, due_at) WHERE due_at IS NOT NULL")
+    db.table("sessions").add_column("worker", int, not_null_default=0)
+    db.execute("UPDATE sessions SET fenced = 0")  # whoever is next fences the dead again, and gives back their runs
+
+
 def create_documents(db: Database) -> None:
     db.create_table(
         "documents",

@@ -133,6 +133,14 @@ class SqliteReader:
         row = self._db.row("SELECT session FROM runs WHERE id = ?", (run_id,))
         return row is not None and row[0] is not None and is_alive(self._db.sessions, row[0])
 
+    def next_due(self) -> int | None:
+        [(when,)] = self._db.rows("SELECT min(due_at) FROM runs WHERE session IS NULL AND due_at >= 0")
+        return None if when is None else int(when)
+
+    def workers(self) -> int:
+        rows = self._db.rows("SELECT id FROM sessions WHERE worker AND NOT fenced")
+        return sum(is_alive(self._db.sessions, session) for (session,) in rows)
+
     def changed(self) -> bool:
         before, self._version = self._version, self._db.data_version()
         return before != self._version

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from flowctl.journal import Change, Entry, Run, chain_hash, encode_entry, genesis, refusals
+from flowctl.journal import Change, Entry, Message, Run, chain_hash, encode_entry, genesis, refusals
+from flowctl.state import ENDED
 
 Row = tuple[int, int, str, str, int, int, int, str, bytes]
 """An entry as stored: seq, run (its key), path, kind, attempt, generation, at, data, hash."""
@@ -64,12 +65,15 @@ def run_from_row(row: Sequence[Any]) -> Run:
 
 def accepted(run: Run, key: int) -> Run:
     """A new run's row, with what is the journal's to keep at its beginning: no entries, no claim."""
-    return msgspec.structs.replace(run, key=key, session=None, entries=0, size=0, head=genesis(run))
+    return msgspec.structs.replace(
+        run, key=key, session=None, entries=0, size=0, head=genesis(run), due_at=run.created_at
+    )
 
 
 class Batch:
-    """The rows of one commit: ``add`` the changes, write ``created``, ``rows`` and ``updated``, hand the
-    messages of ``heirs`` on to their successors, ``settle``.
+    """The rows of one commit: ``add`` the changes, write ``created`` and ``rows``, hand the messages of
+    ``heirs`` on to their successors, deliver those ``told``, write ``updated`` and what was ``seen`` of each
+    inbox, ``settle``.
 
     ``tallies`` are those of the runs that ``session`` has claimed; ``last_seq`` and ``last_key`` are the
     highest in use. Runs and entries are told at once where they will be, while they are at hand: a second
@@ -79,6 +83,8 @@ class Batch:
     def __init__(self, session: str, tallies: dict[int, Tally], last_seq: int, last_key: int) -> None:
         self.created: list[Run] = []
         self.updated: list[Run] = []
+        self.seen: list[int] = []
+        self.told: list[Message] = []
         self.rows: list[Row] = []
         self.heirs: list[Change] = []
         self._session = session
@@ -94,12 +100,14 @@ class Batch:
         if change.create:
             self._key += 1
             run.key = self._key
+            run.due_at = run.created_at
             before = Tally(0, 0, genesis(run))
             self.created.append(run)
         elif run.key in self._before:
             before = self._before[run.key]
             if change.state_changed or change.release:
                 self.updated.append(run)
+                self.seen.append(change.seen)
         else:
             raise refusals.not_claimed(run.id)
         after = self._after[run.key] = self._append(change.entries, run.key, before)
@@ -107,10 +115,15 @@ class Batch:
         run.session = None if change.release else self._session
         if change.release:
             self._released.append(run.key)
+            if run.status in ENDED:
+                run.due_at = None
+        if change.tell is not None:
+            self.told.append(change.tell)
         if change.successor is not None:
             self._key += 1
             change.successor.key = self._key
             change.successor.head = genesis(change.successor)
+            change.successor.due_at = change.successor.created_at
             self.created.append(change.successor)
             self.heirs.append(change)
 

@@ -6,9 +6,13 @@ claimed, so whoever only reads or delivers leaves no trace.
 
 The fence is one ``UPDATE`` of the session's own row in every transaction, whatever the number of runs: if
 it meets no row, somebody has declared this session dead, and the transaction is rolled back. Dead is whose
-file nobody has locked. That is certain for a process that was killed; a file that somebody deleted makes a
-session dead that is not, and then the fence stops it. The same statement records the journal's last entry,
-so that a lost end can be noticed later.
+file nobody has locked, or who was silent for longer than the lease. That is certain for a process that was
+killed; one that was only stopped, or whose file somebody deleted, is declared dead while it is not, and then
+the fence stops it. The same statement records the journal's last entry, so that a lost end can be noticed
+later.
+
+Who fences a session out gives back its runs in the same transaction. Their rows may be some entries behind,
+so what they count is counted anew.
 """
 
 from __future__ import annotations
@@ -37,6 +41,14 @@ class Session:
             (self.id, os.getpid(), _boot_id(), GENESIS),
         )
 
+    def enlist(self, connection: sqlite3.Connection) -> None:
+        """Be a worker's."""
+        connection.execute("UPDATE sessions SET worker = 1 WHERE id = ?", (self.id,))
+
+    def beat(self) -> None:
+        """Say that the session is not silent."""
+        self._life.beat()
+
     def fence(self, connection: sqlite3.Connection, rows: list[Row] | None = None) -> None:
         """Make sure that this session may write, ``Fenced`` if not, and note the last of what it writes."""
         if rows:
@@ -60,12 +72,29 @@ class Session:
         self._life.end()
 
 
-def fence_dead(folder: str, connection: sqlite3.Connection) -> None:
-    """Fence out every session that has died, and clear away the files they left."""
+_COUNT_ANEW = """
+    UPDATE runs SET entries = counted.entries, size = counted.size, head = counted.head
+    FROM (
+        SELECT run, count(*) AS entries, sum(length(CAST(data AS BLOB))) AS size, hash AS head, max(seq)
+        FROM entries
+        WHERE run IN (SELECT key FROM runs WHERE session = ? AND due_at IS NOT NULL)
+        GROUP BY run
+    ) AS counted
+    WHERE counted.run = runs.key
+"""
+_GIVE_BACK = "UPDATE runs SET session = NULL WHERE session = ? AND due_at IS NOT NULL"
+
+
+def fence_dead(folder: str, connection: sqlite3.Connection, own: str | None) -> None:
+    """Fence out every session that has died, give back its runs, and clear away the files that were left.
+    ``own`` is the session that does it, if it is one: it lives, however long it was silent.
+    """
     for (session,) in connection.execute("SELECT id FROM sessions WHERE fenced = 0").fetchall():
-        if not is_alive(folder, session):
+        if session != own and not is_alive(folder, session):
             connection.execute("UPDATE sessions SET fenced = 1 WHERE id = ?", (session,))
-    bury(folder)
+            connection.execute(_COUNT_ANEW, (session,))
+            connection.execute(_GIVE_BACK, (session,))
+    bury(folder, own)
 
 
 def _boot_id() -> str:

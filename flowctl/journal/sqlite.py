@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from flowctl.journal import Change, Document, Fenced, Message, Run, genesis, refusals
+from flowctl.journal import Change, Document, Fenced, Message, Run, refusals
 from flowctl.journal.database import Database
 from flowctl.journal.lock import is_alive
 from flowctl.journal.reader import MESSAGE, SqliteReader, fingerprint, message_from_row
@@ -34,6 +34,15 @@ _FIXED = {
     "trace_id",
 }
 _STATE = [name for name in RUN_COLUMNS if name not in _FIXED]
+_DUE_AT = f"""
+    CASE
+        WHEN :session IS NULL AND :status NOT IN ({", ".join(f"'{status}'" for status in sorted(ENDED))})
+            AND EXISTS (SELECT 1 FROM inbox WHERE run = :key AND seq > :seen)
+        THEN 0
+        ELSE :due_at
+    END
+"""
+"""A run that is given back while a message that nobody has read waits for it is due at once."""
 
 # Put together from names of our own, hence the exceptions from the rule against it.
 _MESSAGES_OF = "SELECT seq, kind, name, data, at, principal, dedup_id FROM inbox WHERE run = ? ORDER BY seq"
@@ -41,15 +50,25 @@ _INSERT_MESSAGE = (
     "INSERT INTO inbox (run, kind, name, data, at, principal, dedup_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_RUN = f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (:{', :'.join(RUN_COLUMNS)})"  # noqa: S608
-_UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = :{name}' for name in _STATE)} WHERE key = :key"  # noqa: S608
+_SET = {name: f":{name}" for name in _STATE} | {"due_at": _DUE_AT}
+_UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = {new}' for name, new in _SET.items())} WHERE key = :key"  # noqa: S608
 
 _INSERT_ENTRY = (
     "INSERT INTO entries (seq, run, path, kind, attempt, generation, at, data, hash)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_LAST_MESSAGE = "SELECT ifnull(max(seq), 0) FROM inbox"
+_KEYS = "SELECT key FROM runs "
 _LAST = "SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull((SELECT max(key) FROM runs), 0)"
-_COUNT = "SELECT count(*), sum(length(CAST(data AS BLOB))), hash, max(seq) FROM entries WHERE run = ?"
-_CLAIM = "UPDATE runs SET session = ?, entries = ?, size = ?, head = ? WHERE key = ?"
+_IS_DUE = "WHERE session IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
+_CLAIM = "UPDATE runs SET session = ?, due_at = ifnull(due_at, 0) WHERE key = ?"
+_STIR = "UPDATE runs SET due_at = 0 WHERE key = ?"
+_NEWS = """
+    SELECT id, inbox.kind, name, data, at, inbox.principal, dedup_id, seq
+    FROM inbox JOIN runs ON runs.key = inbox.run
+    WHERE seq > ? AND session = ?
+    ORDER BY seq
+"""
 _RELEASE = "UPDATE runs SET session = NULL, entries = ?, size = ?, head = ? WHERE key = ?"
 
 
@@ -60,6 +79,7 @@ class SqliteJournal(SqliteReader):
         super().__init__(database)
         self._session: Session | None = None
         self._tallies: dict[int, Tally] = {}
+        self._heard = 0
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, read_only: bool = False) -> SqliteJournal:
@@ -132,12 +152,8 @@ class SqliteJournal(SqliteReader):
                 return message_from_row(message.run_id, known), False
             if status in ENDED:
                 raise refusals.run_closed(message.run_id, status)
-            data = to_json(message.data)
-            inserted = connection.execute(
-                _INSERT_MESSAGE,
-                (key, message.kind, message.name, data, message.at, message.principal, message.dedup_id),
-            )
-        return msgspec.structs.replace(message, seq=inserted.lastrowid), True
+            seq = _put(connection, key, message)
+        return msgspec.structs.replace(message, seq=seq), True
 
     def claim(self, run_id: str) -> Run | None:
         if self._taken(run_id):  # before anything is written: callers may ask again and again
@@ -152,11 +168,57 @@ class SqliteJournal(SqliteReader):
             if run.session not in (None, session.id):
                 if self._taken(run_id):
                     return None
-                fence_dead(self._db.sessions, connection)
-            tally = self._tallies.get(run.key) or self._tally_of(run)
-            connection.execute(_CLAIM, (session.id, *tally, run.key))
-            self._tallies[run.key] = tally
-        return msgspec.structs.replace(run, session=session.id, **tally._asdict())
+                fence_dead(self._db.sessions, connection, session.id)
+                run = self.run(run_id)
+                assert run is not None, "nobody deletes a run in our transaction"
+            connection.execute(_CLAIM, (session.id, run.key))
+        return self._claimed(run)
+
+    def try_claim_due(self, now: int, limit: int) -> list[Run] | None:
+        if not self._db.rows(_KEYS + _IS_DUE, (now, 1)):  # before anything is written
+            return []
+        session = self._session or self._join(wait=False)
+        if session is None or not self._db.begin(wait=False):
+            return None
+        with self._db.work() as connection:
+            session.fence(connection)
+            runs = self._runs(_IS_DUE, now, limit)
+            connection.executemany(_CLAIM, [(session.id, run.key) for run in runs])
+        return [self._claimed(run) for run in runs]
+
+    def _claimed(self, run: Run) -> Run:
+        """A run that this session has now; if it had it before, its row may be some entries behind."""
+        assert self._session is not None
+        tally = self._tallies.setdefault(run.key, Tally(run.entries, run.size, run.head))
+        return msgspec.structs.replace(run, session=self._session.id, **tally._asdict())
+
+    def enlist(self) -> None:
+        session = self._session or self._join(wait=True)
+        assert session is not None, "whoever waits for its turn gets it, or an error"
+        with self._db.transaction() as connection:
+            session.fence(connection)
+            session.enlist(connection)
+
+    def beat(self) -> None:
+        if self._session is not None:
+            self._session.beat()
+
+    def reap(self) -> bool:
+        own = self._session.id if self._session is not None else None
+        sessions = {session for (session,) in self._db.rows("SELECT id FROM sessions WHERE fenced = 0")}
+        if all(is_alive(self._db.sessions, session) for session in sessions - {own}):
+            return False
+        with self._db.transaction() as connection:
+            fence_dead(self._db.sessions, connection, own)
+        return True
+
+    def news(self) -> list[Message]:
+        if self._session is None:
+            return []
+        rows = self._db.rows(_NEWS, (self._heard, self._session.id))
+        messages = [message_from_row(run_id, row) for run_id, *row in rows]
+        self._heard = max([self._heard, *(message.seq for message in messages)])
+        return messages
 
     def _taken(self, run_id: str) -> bool:
         """Whether another live session has the run."""
@@ -164,15 +226,6 @@ class SqliteJournal(SqliteReader):
         if row is None or row[0] is None or (self._session and row[0] == self._session.id):
             return False
         return is_alive(self._db.sessions, row[0])
-
-    def _tally_of(self, run: Run) -> Tally:
-        """From the row if that was released; from the entries if its writer died and could not write it."""
-        if run.session is None:
-            return Tally(run.entries, run.size, run.head)
-        row = self._db.row(_COUNT, (run.key,))
-        assert row is not None, "count always answers"
-        entries, size, head, _ = row
-        return Tally(entries, size, head) if entries else Tally(0, 0, genesis(run))
 
     # --- committing
 
@@ -201,9 +254,10 @@ class SqliteJournal(SqliteReader):
         if not self._db.begin(wait=wait):
             return None
         with self._db.work() as connection:
-            fence_dead(self._db.sessions, connection)
+            fence_dead(self._db.sessions, connection, None)
             self._session = Session(self._db.sessions)
             self._session.enter(connection)
+            [(self._heard,)] = connection.execute(_LAST_MESSAGE).fetchall()
         return self._session
 
     def close(self) -> None:
@@ -233,10 +287,13 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
     except sqlite3.IntegrityError as error:
         _, _, path, kind, attempt, generation, *_ = batch.rows[connection.total_changes - before]
         raise refusals.entry_exists(path, kind, attempt, generation) from error
-    if batch.updated:
-        connection.executemany(_UPDATE_RUN, map(run_to_row, batch.updated))
     for change in batch.heirs:
         _hand_on(connection, change)
+    for message in batch.told:
+        _tell(connection, message)
+    if batch.updated:  # last, because it matters what is in the inbox of a run that is given back
+        seen = zip(batch.updated, batch.seen, strict=True)
+        connection.executemany(_UPDATE_RUN, (run_to_row(run) | {"seen": number} for run, number in seen))
 
 
 def _hand_on(connection: sqlite3.Connection, change: Change) -> None:
@@ -245,3 +302,21 @@ def _hand_on(connection: sqlite3.Connection, change: Change) -> None:
     for seq, *message in connection.execute(_MESSAGES_OF, (change.run.key,)).fetchall():
         if seq not in change.received:
             connection.execute(_INSERT_MESSAGE, (change.successor.key, *message))
+
+
+def _tell(connection: sqlite3.Connection, message: Message) -> None:
+    """Deliver a message with a commit, to a run that may have ended meanwhile."""
+    for key, status in connection.execute("SELECT key, status FROM runs WHERE id = ?", (message.run_id,)):
+        if status not in ENDED:
+            _put(connection, key, message)
+
+
+def _put(connection: sqlite3.Connection, key: int, message: Message) -> int | None:
+    """Put a message into the inbox of a live run, which is due for it; returns its number."""
+    data = to_json(message.data)
+    inserted = connection.execute(
+        _INSERT_MESSAGE,
+        (key, message.kind, message.name, data, message.at, message.principal, message.dedup_id),
+    )
+    connection.execute(_STIR, (key,))
+    return inserted.lastrowid

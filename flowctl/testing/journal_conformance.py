@@ -133,7 +133,7 @@ class Accepting:
         store.open().create(run)
         kept = store.open().run("order-1")
         assert kept is not None
-        assert kept == msgspec.structs.replace(run, key=kept.key, head=kept.head)
+        assert kept == msgspec.structs.replace(run, key=kept.key, head=kept.head, due_at=run.created_at)
 
     def test_a_new_run_has_no_entries_and_no_writer(self, store: Store) -> None:
         run, _ = store.open().create(new_run(session="somebody", entries=3, size=4))
@@ -653,7 +653,143 @@ class Closing:
         assert paths(store.open()) == []
 
 
-class JournalConformance(Accepting, Committing, Claiming, Messages, Finding, Registry, Closing):
+class TakingUp:
+    """What workers live on: which runs are due, and hearing of what concerns one's own."""
+
+    def test_an_accepted_run_is_due_at_once(self, store: Store) -> None:
+        journal = store.open()
+        journal.create(new_run())
+        assert journal.next_due() == NOW
+        assert _due(journal, NOW - 1) == []
+        assert _due(journal, NOW) == ["order-1"]
+
+    def test_a_run_that_was_taken_up_is_due_for_nobody(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        one.create(new_run())
+        assert _due(one) == ["order-1"]
+        assert other.next_due() is None
+        assert _due(other) == []
+        assert _kept(other).session == _kept(one).session is not None
+
+    def test_what_was_due_first_is_taken_up_first(self, store: Store) -> None:
+        journal = store.open()
+        for number, moment in enumerate([NOW + 2, NOW, NOW + 1]):
+            _rest(journal, claimed(journal, f"run-{number}"), due_at=moment)
+        assert journal.next_due() == NOW
+        assert _due(journal, limit=2) == ["run-1", "run-2"]
+        assert _due(journal) == ["run-0"]
+
+    def test_a_run_that_only_waits_for_a_message_is_never_due_by_itself(self, store: Store) -> None:
+        journal = store.open()
+        _rest(journal, claimed(journal), due_at=None)
+        assert journal.next_due() is None
+        assert _due(journal) == []
+
+    def test_a_message_makes_a_run_due(self, store: Store) -> None:
+        journal = store.open()
+        _rest(journal, claimed(journal), due_at=None)
+        journal.deliver(signal("order-1"))
+        assert _due(journal) == ["order-1"]
+
+    def test_a_run_given_back_with_an_unread_message_is_due(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        journal.deliver(signal("order-1"))
+        _rest(journal, run, due_at=None)
+        assert _due(journal) == ["order-1"]
+
+    def test_a_run_given_back_with_nothing_unread_is_due_when_it_says(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        seen = journal.deliver(signal("order-1"))[0].seq
+        _rest(journal, run, due_at=NOW + 5, seen=seen)
+        assert journal.next_due() == NOW + 5
+
+    def test_a_run_that_has_ended_is_never_due(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        journal.deliver(signal("order-1"))
+        run.status = "completed"
+        _rest(journal, run, due_at=NOW)
+        assert _due(journal) == []
+
+    def test_runs_of_a_session_that_left_are_due(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        append(one, claimed(one), "a")
+        one.close()
+        assert _due(other) == ["order-1"]
+
+    def test_runs_of_a_dead_session_are_due_once_that_was_noticed(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run = claimed(one)
+        append(one, run, "a")
+        assert not other.reap()
+        _kill(store, run)
+        assert _due(other) == []
+        assert other.reap()
+        [taken] = other.try_claim_due(NOW, 10) or []
+        assert (taken.entries, taken.size, taken.head) == (run.entries, run.size, run.head)
+        append(other, taken, "b")
+        assert verify_chain(other, "order-1") is None
+        assert not other.reap()
+        with refused(Fenced):
+            append(one, run, "late")
+
+    def test_taking_up_runs_waits_for_nobody(self, store: Store) -> None:
+        journal = store.open()
+        journal.create(new_run())
+        with store.busy():
+            assert journal.try_claim_due(NOW, 10) is None
+        assert _due(journal) == ["order-1"]
+
+    def test_a_session_hears_of_messages_for_its_own_runs_once(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        claimed(one)
+        claimed(other, "unrelated")
+        first = other.deliver(signal("order-1"))[0]
+        other.deliver(signal("unrelated"))
+        assert one.news() == [first]
+        assert one.news() == []
+
+    def test_a_commit_can_tell_another_run(self, store: Store) -> None:
+        journal = store.open()
+        _rest(journal, claimed(journal, "parent"), due_at=None)
+        run = claimed(journal)
+        journal.commit([Change(run, [completed("a")], tell=_ended("parent"))])
+        [message] = journal.inbox("parent")
+        assert (message.kind, message.name) == ("child", "order-1")
+        assert _due(journal) == ["parent"]
+
+    def test_a_run_that_has_ended_is_told_nothing(self, store: Store) -> None:
+        journal = store.open()
+        parent = claimed(journal, "parent")
+        parent.status = "completed"
+        _rest(journal, parent, due_at=None)
+        run = claimed(journal)
+        journal.commit([Change(run, [completed("a")], tell=_ended("parent"))])
+        assert journal.inbox("parent") == []
+        assert _due(journal) == []
+
+    def test_a_run_is_due_that_is_told_as_it_is_given_back(self, store: Store) -> None:
+        journal = store.open()
+        parent, run = claimed(journal, "parent"), claimed(journal)
+        parent.due_at = None
+        resting = Change(parent, [], state_changed=True, release=True)
+        journal.commit([resting, Change(run, [completed("a")], tell=_ended("parent"))])
+        assert _due(journal) == ["parent"]
+
+    def test_workers_are_counted_while_they_live(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        claimed(one)
+        assert other.workers() == 0
+        one.enlist()
+        assert other.workers() == 1
+        one.beat()
+        one.close()
+        assert other.workers() == 0
+
+
+class JournalConformance(Accepting, Committing, Claiming, Messages, Finding, Registry, TakingUp, Closing):
     """All of it. Subclass it with a fixture ``store``, a ``Store``."""
 
 
@@ -670,6 +806,23 @@ class _Forged:
         first, *others = self._journal.entries(run_id, after)
         first.fact.data["output"] = "forged"
         return [first, *others]
+
+
+def _due(journal: Journal, now: int = NOW + 10, limit: int = 10) -> list[str]:
+    """The ids of the runs that the journal's session takes up."""
+    runs = journal.try_claim_due(now, limit)
+    assert runs is not None, "nobody else is writing"
+    return _ids(runs)
+
+
+def _rest(journal: Journal, run: Run, *, due_at: int | None, seen: int = 0) -> None:
+    """Give a run back until it is due."""
+    run.due_at = due_at
+    journal.commit([Change(run, [], state_changed=True, release=True, seen=seen)])
+
+
+def _ended(parent: str) -> Message:
+    return Message(parent, "child", "order-1", None, NOW)
 
 
 def _kill(store: Store, run: Run) -> None:
