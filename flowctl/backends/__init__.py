@@ -47,9 +47,9 @@ Documents = list[dict[str, Any]]
 class Backend(Protocol):
     """Where runs live, and who executes them. Not thread-safe; ``close`` it."""
 
-    def start(self, request: StartRequest) -> tuple[str, bool]:
-        """Accept a run durably. Returns its run id and whether it is new. ``InvalidInput``,
-        ``RunIdConflict``, ``UnknownActivity``.
+    def start(self, request: StartRequest, *, claim: bool = False) -> tuple[str, bool]:
+        """Accept a run durably. Returns its run id and whether it is new. With ``claim`` a new one is not
+        left to workers: ``drive`` follows. ``InvalidInput``, ``RunIdConflict``, ``UnknownActivity``.
         """
 
     def drive(self, run_id: str, *, wait: int, observe: Observer | None = None) -> dict[str, Any]:
@@ -58,6 +58,13 @@ class Backend(Protocol):
 
         Returns its status document. A run that another live process drives is watched instead, for as
         long. Raises ``KeyboardInterrupt`` after having left the run in a resumable state.
+        """
+
+    def work(self, *, concurrency: int | None = None, drain: bool = False, observe: Observer) -> None:
+        """Execute all runs that are due, ``concurrency`` at once, until the process is told to stop (SIGTERM,
+        Ctrl-C), or, with ``drain``, until nothing is due.
+
+        ``observe`` is told of each run that has ended, is blocked or is held, as ``list`` has it.
         """
 
     def known_document(self, source: str) -> Workflow | None:
@@ -191,7 +198,7 @@ class Backend(Protocol):
         """Mark a deployed version as deprecated. ``NotFound``."""
 
     def is_live(self, run_id: str) -> bool:
-        """Whether some live process is driving the run."""
+        """Whether some live process sees to the run: drives it, or is a worker, who will when it is due."""
 
     def close(self) -> None:
         """Give everything back. Idempotent."""

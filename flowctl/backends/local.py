@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowctl.backends import Documents, Observer, StartRequest
 from flowctl.errors import AmbiguousRun, NotFound, RunNotFound, UsageError
 from flowctl.journal import Definition, Journal, Run, Where
+from flowctl.state import RunStatus
 from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class LocalBackend:
 
     # --- runs
 
-    def start(self, request: StartRequest) -> tuple[str, bool]:
+    def start(self, request: StartRequest, *, claim: bool = False) -> tuple[str, bool]:
         """See ``Backend``."""
         run, created = self._engine.start(
             request.workflow,
@@ -70,6 +71,7 @@ class LocalBackend:
             id=request.id,
             principal=request.principal,
             children=request.children,
+            claim=claim,
         )
         return run.id, created
 
@@ -83,6 +85,15 @@ class LocalBackend:
         told = _tell(observe) if observe else None
         run: Run = asyncio.run(self._engine.drive(run_id, wait=wait, observe=told))
         return self.status(run.id)  # the last of the chain, if it continued as new
+
+    def work(self, *, concurrency: int | None = None, drain: bool = False, observe: Observer) -> None:
+        """See ``Backend``."""
+        import asyncio
+
+        from flowctl.engine import calm_collector, work
+
+        calm_collector()
+        asyncio.run(work(self._engine, concurrency=concurrency, drain=drain, observe=_tell_ends(observe)))
 
     def resolve(self, reference: str) -> str:
         """See ``Backend``."""
@@ -220,7 +231,7 @@ class LocalBackend:
 
     def is_live(self, run_id: str) -> bool:
         """See ``Backend``."""
-        return self._journal.attended(run_id)
+        return self._journal.attended(run_id) or self._journal.workers() > 0
 
     def _run(self, run_id: str) -> Run:
         run = self._journal.run(run_id)
@@ -329,6 +340,20 @@ def _choose(definitions: Sequence[Definition], name: str, version: int | None) -
             return found
     versions = ", ".join(str(found.version) for found in definitions)
     raise NotFound(f"{name} has no version {version}", hint=f"deployed are: {versions}")
+
+
+def _tell_ends(observe: Observer) -> Any:
+    """Pass on that a run has ended, or that somebody has to see to it."""
+
+    def commit(change: Any) -> None:
+        run = change.run
+        if change.release and (RunStatus(run.status).ended or run.status in _NEEDY):
+            observe(summary(run))
+
+    return commit
+
+
+_NEEDY = (RunStatus.BLOCKED, RunStatus.PAUSED)
 
 
 def _tell(observe: Observer) -> Any:

@@ -147,6 +147,23 @@ wait_option = click.option(
     metavar="DURATION",
     help="Wait for whatever is due by itself within this time; 0s: for nothing.",
 )
+
+
+def document_options(command: Any) -> Any:
+    """What ``run`` and ``start`` take: a document, its input, and the id of the workflow."""
+    for each in (principal_option, *reversed(_DOCUMENT)):
+        command = each(command)
+    return command
+
+
+_DOCUMENT = (
+    click.argument("document", metavar="FILE|NAME[@V]"),
+    click.option(
+        "-i", "pairs", multiple=True, metavar="KEY=VALUE", help="One key of the input; may be repeated."
+    ),
+    click.option("--input", "text", metavar="JSON|@FILE|-", help="The input; keys given with -i win."),
+    click.option("--id", metavar="ID", help="The id of the workflow; it may exist already."),
+)
 principal_option = click.option("--principal", metavar="NAME", help="Who asks; kept with what is recorded.")
 
 

@@ -7,19 +7,13 @@ from collections.abc import Sequence
 import click
 
 from flowctl.cli.driving import accepted, drive
-from flowctl.cli.options import Command, Invocation, principal_option, wait_option
+from flowctl.cli.options import Command, Invocation, document_options, principal_option, wait_option
 from flowctl.cli.selection import Selection, run_or_all
 
 
 @click.command(cls=Command)
-@click.argument("document", metavar="FILE|NAME[@V]")
-@click.option(
-    "-i", "pairs", multiple=True, metavar="KEY=VALUE", help="One key of the input; may be repeated."
-)
-@click.option("--input", "text", metavar="JSON|@FILE|-", help="The input; keys given with -i win.")
-@click.option("--id", metavar="ID", help="The id of the workflow; one that exists is driven on.")
+@document_options
 @wait_option
-@principal_option
 @click.pass_obj
 def run(
     invocation: Invocation,
@@ -45,7 +39,7 @@ def run(
         asked = request(
             invocation, backend, document, source, text=text, pairs=pairs, id=id, principal=principal
         )
-        run_id, _ = backend.start(asked)
+        run_id, _ = backend.start(asked, claim=True)
         return drive(invocation, backend, run_id, wait)
 
 

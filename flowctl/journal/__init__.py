@@ -34,8 +34,15 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from flowctl.errors import Control
+from flowctl.state import ENDED, RunStatus
 
 GENESIS = b"\0" * 32
+
+LEASE = 30.0
+"""Seconds for which a session may be silent before it counts as dead. One that was killed shows at once."""
+
+BEAT = LEASE / 10
+"""Seconds between two signs of life (``Journal.beat``)."""
 
 Scalar = str | int | float | bool | None
 Where = Sequence[tuple[str, Sequence[Scalar]]]
@@ -104,10 +111,10 @@ class Run(msgspec.Struct):
     that it repeats, ``{"run", "digest", "from", "until"}``: from which step on, and the last ``seq`` that
     counts. ``wake_at`` is when something is due by itself, or None; ``due_at`` is from when on somebody
     should take the run up, None if only a message can move it, and means nothing while somebody has it.
-    ``session`` is the claiming session's id, or None. ``entries`` and ``size`` count its rows and the bytes of their encoded data; ``head`` is
-    the hash of the last. The row is not written with every entry: a reader may see these three as they
-    were some entries ago, whoever claims the run never does. ``parent_id`` is None for runs that a person
-    started; ``@last`` finds the latest of them.
+    ``session`` is the claiming session's id, or None. ``entries`` and ``size`` count its rows and the bytes
+    of their encoded data; ``head`` is the hash of the last. The row is not written with every entry: a
+    reader may see these three as they were some entries ago, whoever claims the run never does.
+    ``parent_id`` is None for runs that a person started; ``@last`` finds the latest of them.
     """
 
     id: str
@@ -283,8 +290,10 @@ class Journal(Protocol):
 
     # --- writing
 
-    def create(self, run: Run) -> tuple[Run, bool]:
-        """Accept a run, durably. If the id is taken, returns that run and False, with nothing changed."""
+    def create(self, run: Run, *, claim: bool = False) -> tuple[Run, bool]:
+        """Accept a run, durably, and ``claim`` it if that is wanted. If the id is taken, returns that run and
+        False, with nothing changed.
+        """
 
     def deliver(self, message: Message) -> tuple[Message, bool]:
         """Put a message into a live run's inbox, durably. ``RunNotFound``, ``RunClosed``.
@@ -307,6 +316,9 @@ class Journal(Protocol):
 
     def enlist(self) -> None:
         """Make this session a worker's: the runs that others leave, or have left, will be taken up."""
+
+    def begin_anew(self) -> None:
+        """After ``Fenced``: forget the session and what it had. The next claim makes another."""
 
     def beat(self) -> None:
         """Say that this session lives. One that is silent for longer than the lease counts as dead."""
@@ -368,6 +380,15 @@ def chain_hash(previous: bytes, fact: Fact, encoded: bytes) -> bytes:
     """The hash of an entry: sha256 over the previous hash, what identifies the entry, and its data."""
     identity = f"{fact.path}\0{fact.kind}\0{fact.attempt}\0{fact.generation}\0{fact.at}\0".encode()
     return hashlib.sha256(previous + identity + encoded).digest()
+
+
+def end_of_child(run: Run, at: int) -> Message | None:
+    """What the parent of a run that has ended is told; None if it has none, has not ended, or is not the last
+    of its chain.
+    """
+    if run.parent_id is None or run.status not in ENDED or run.status == RunStatus.CONTINUED:
+        return None
+    return Message(run.parent_id, "child", run.id, None, at)
 
 
 def as_accepted(run: Run, entries: Iterable[Entry]) -> Run:

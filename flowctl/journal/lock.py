@@ -22,14 +22,10 @@ import time
 import weakref
 from collections.abc import Iterator
 
+from flowctl.journal import LEASE
+
 _SESSION = re.compile(r"[0-9a-f]{32}")
 """What a session's id looks like. Ids are read from the database; only such a one becomes a file name."""
-
-LEASE = 30.0
-"""Seconds for which a session may be silent. One that was killed is not waited for: its lock is gone."""
-
-BEAT = LEASE / 10
-"""Seconds between two signs of life."""
 
 _STAMP = 20
 """Bytes of a stamp: nanoseconds, in decimal."""

@@ -196,17 +196,19 @@ class MemoryJournal:
 
     # --- writing
 
-    def create(self, run: Run) -> tuple[Run, bool]:
+    def create(self, run: Run, *, claim: bool = False) -> tuple[Run, bool]:
         with self._writing() as store:
             existing = self.run(run.id)
             if existing is not None:
                 return existing, False
             created = accepted(run, len(store.runs) + 1)
             self._insert(created)
+            if claim:
+                created = self._claim(created, self._joined())
         return created, True
 
     def deliver(self, message: Message) -> tuple[Message, bool]:
-        with self._writing() as store:
+        with self._writing():
             run = self.run(message.run_id)
             if run is None:
                 raise refusals.run_not_found(message.run_id)
@@ -252,6 +254,10 @@ class MemoryJournal:
     def enlist(self) -> None:
         with self._writing() as store:
             store.workers.add(self._joined())
+
+    def begin_anew(self) -> None:
+        self._store.living.discard(self._session or "")
+        self._session, self._tallies = None, {}
 
     def beat(self) -> None:
         """Nothing: who is alive, the store knows."""
@@ -306,11 +312,11 @@ class MemoryJournal:
         for change in batch.heirs:
             self._hand_on(change)
         for message in batch.told:
-            run = self.run(message.run_id)
-            if run is not None and run.status not in ENDED:
-                self._put(run, message)
+            told = self.run(message.run_id)
+            if told is not None and told.status not in ENDED:
+                self._put(told, message)
         for run, seen in zip(batch.updated, batch.seen, strict=True):
-            if run.session is None and run.status not in ENDED and self.inbox(run.id, seen):
+            if run.session is None and self.inbox(run.id, seen):
                 run.due_at = 0
             store.runs[run.key] = _encode(run)
         batch.settle()

@@ -45,13 +45,16 @@ def m004_origin(db: Database) -> None:
 
 @migrations()
 def m005_workers(db: Database) -> None:
-    """When a run is to be taken up, for workers to find; and which sessions are workers."""
+    """When a run is to be taken up, for workers to find; and which sessions are workers.
+
+    What there is already is due at once, and the dead are fenced again, so that their runs are given back.
+    """
     db.table("runs").add_column("due_at", int)
-    db.execute("UPDATE runs SET due_at = ifnull(wake_at, created_at) WHERE completed_at IS NULL")
+    db.execute("UPDATE runs SET due_at = created_at WHERE completed_at IS NULL")
     db.execute("DROP INDEX runs_by_wake_at")
     db.execute("CREATE INDEX runs_by_due_at ON runs (session, due_at) WHERE due_at IS NOT NULL")
     db.table("sessions").add_column("worker", int, not_null_default=0)
-    db.execute("UPDATE sessions SET fenced = 0")  # whoever is next fences the dead again, and gives back their runs
+    db.execute("UPDATE sessions SET fenced = 0")
 
 
 def create_documents(db: Database) -> None:

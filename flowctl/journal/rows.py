@@ -6,6 +6,7 @@ in memory by the session that claimed the run, so that appending an entry reads 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -107,7 +108,7 @@ class Batch:
             before = self._before[run.key]
             if change.state_changed or change.release:
                 self.updated.append(run)
-                self.seen.append(change.seen)
+                self.seen.append(sys.maxsize if run.status in ENDED else change.seen)
         else:
             raise refusals.not_claimed(run.id)
         after = self._after[run.key] = self._append(change.entries, run.key, before)

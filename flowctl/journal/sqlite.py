@@ -34,11 +34,9 @@ _FIXED = {
     "trace_id",
 }
 _STATE = [name for name in RUN_COLUMNS if name not in _FIXED]
-_DUE_AT = f"""
+_DUE_AT = """
     CASE
-        WHEN :session IS NULL AND :status NOT IN ({", ".join(f"'{status}'" for status in sorted(ENDED))})
-            AND EXISTS (SELECT 1 FROM inbox WHERE run = :key AND seq > :seen)
-        THEN 0
+        WHEN :session IS NULL AND EXISTS (SELECT 1 FROM inbox WHERE run = :key AND seq > :seen) THEN 0
         ELSE :due_at
     END
 """
@@ -132,12 +130,16 @@ class SqliteJournal(SqliteReader):
 
     # --- runs
 
-    def create(self, run: Run) -> tuple[Run, bool]:
+    def create(self, run: Run, *, claim: bool = False) -> tuple[Run, bool]:
+        session = self._joined() if claim else None
         with self._db.transaction() as connection:
             existing = self.run(run.id)
             if existing is not None:
                 return existing, False
             created = accepted(run, connection.execute(_LAST).fetchone()[1] + 1)
+            if session is not None:
+                session.fence(connection)
+                created = self._claimed(created)
             connection.execute(_INSERT_RUN, run_to_row(created))
         return created, True
 
@@ -156,17 +158,20 @@ class SqliteJournal(SqliteReader):
         return msgspec.structs.replace(message, seq=seq), True
 
     def claim(self, run_id: str) -> Run | None:
-        if self._taken(run_id):  # before anything is written: callers may ask again and again
-            return None
-        session = self._session or self._join(wait=True)
-        assert session is not None, "whoever waits for its turn gets it, or an error"
+        run = self.run(run_id)  # before anything is written: callers may ask again and again
+        if run is not None and run.session is not None:
+            if self._session is not None and run.session == self._session.id:
+                return self._claimed(run)
+            if is_alive(self._db.sessions, run.session):
+                return None
+        session = self._joined()
         with self._db.transaction() as connection:
             session.fence(connection)
             run = self.run(run_id)
             if run is None:
                 raise refusals.run_not_found(run_id)
             if run.session not in (None, session.id):
-                if self._taken(run_id):
+                if is_alive(self._db.sessions, run.session):
                     return None
                 fence_dead(self._db.sessions, connection, session.id)
                 run = self.run(run_id)
@@ -193,11 +198,16 @@ class SqliteJournal(SqliteReader):
         return msgspec.structs.replace(run, session=self._session.id, **tally._asdict())
 
     def enlist(self) -> None:
-        session = self._session or self._join(wait=True)
-        assert session is not None, "whoever waits for its turn gets it, or an error"
+        session = self._joined()
         with self._db.transaction() as connection:
             session.fence(connection)
             session.enlist(connection)
+
+    def begin_anew(self) -> None:
+        session, self._session = self._session, None
+        self._tallies = {}
+        if session is not None:
+            session.end()
 
     def beat(self) -> None:
         if self._session is not None:
@@ -220,13 +230,6 @@ class SqliteJournal(SqliteReader):
         self._heard = max([self._heard, *(message.seq for message in messages)])
         return messages
 
-    def _taken(self, run_id: str) -> bool:
-        """Whether another live session has the run."""
-        row = self._db.row("SELECT session FROM runs WHERE id = ?", (run_id,))
-        if row is None or row[0] is None or (self._session and row[0] == self._session.id):
-            return False
-        return is_alive(self._db.sessions, row[0])
-
     # --- committing
 
     def try_commit(self, changes: Sequence[Change]) -> bool:
@@ -248,6 +251,11 @@ class SqliteJournal(SqliteReader):
             _write(connection, batch)
             batch.settle()  # before COMMIT: if that fails, this journal is never used again
         return True
+
+    def _joined(self) -> Session:
+        session = self._session or self._join(wait=True)
+        assert session is not None, "whoever waits for its turn gets it, or an error"
+        return session
 
     def _join(self, *, wait: bool) -> Session | None:
         """Become a session; None if that would mean waiting."""

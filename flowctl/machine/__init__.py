@@ -41,6 +41,6 @@ Read ``machine`` first; ``calls``, ``waits``, ``deadlines`` and ``branches`` are
 """
 
 from flowctl.machine.host import Handle, Host
-from flowctl.machine.machine import Interpret, Machine
+from flowctl.machine.machine import Interpret, Machine, block
 
-__all__ = ["Handle", "Host", "Interpret", "Machine"]
+__all__ = ["Handle", "Host", "Interpret", "Machine", "block"]

@@ -24,8 +24,8 @@ class Deadlines:
         self._open: dict[Scope, tuple[Path, int]] = {}
 
     def moments(self) -> list[int]:
-        """When they pass."""
-        return [until for _, until in self._open.values()]
+        """When those pass that can still take effect."""
+        return [until for scope, (_, until) in self._open.items() if scope.cancelled() is None]
 
     def must_wait(self, until: int | None = None) -> None:
         """Asked before anything waits or acts. Deadlines that passed (before ``until``) take effect first;

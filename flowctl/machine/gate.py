@@ -26,6 +26,11 @@ class Gate:
             for future in waiting:
                 future.set(None)
 
+    @property
+    def withholds(self) -> bool:
+        """Whether somebody waits for it."""
+        return bool(self._waiting)
+
     async def passed(self) -> None:
         """Return once it is open. Raises ``Cancelled``."""
         while self.shut:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ from flowctl.trampoline import Trampoline
 
 log = logging.getLogger("flowctl.machine")
 
+BLOCKED_FOR = 60_000
+"""Milliseconds until somebody looks whether a blocked run can go on: what it lacks may be there by then."""
+
 Interpret = Callable[["Machine"], Awaitable[End]]
 """The interpreter with its document and input, as ``begin`` takes it."""
 
@@ -45,6 +49,7 @@ class Machine:
         self._new = new
         self._awake = False
         self._committing = False
+        self._held_back = False
         self._row_changed = False
         self._info: RunInfo | None = None
         self._successor: Run | None = None
@@ -115,6 +120,32 @@ class Machine:
         """Whether nothing more happens in this run by itself."""
         return self.run.status in ENDED
 
+    @property
+    def rests(self) -> bool:
+        """The same as ``idle`` of a run that has not ended, as it is when what was taken is durable: then
+        whoever drives it may give it back.
+        """
+        return not (self.ended or self._attempts.busy or self._awake or self._released)
+
+    @property
+    def due_at(self) -> int | None:
+        """From when on the run should be driven, if it is given back now; see ``Run``."""
+        run = self.run
+        if self.ended:
+            return None
+        if self._attempts.busy or self._awake or (self._held_back and self._core.gate.withholds):
+            return self._host.now()
+        if run.status == RunStatus.BLOCKED:
+            return min(run.wake_at or sys.maxsize, self._host.now() + BLOCKED_FOR)
+        return run.wake_at
+
+    def hold_back(self) -> None:
+        """Let nothing new begin, because whoever drives the run is about to leave. Unlike a pause that is
+        not on record: the next one goes on at once.
+        """
+        self._held_back = True
+        self._core.gate.set(shut=True)
+
     def advance(self) -> None:
         """Resume what can be resumed, then say where the run stands."""
         if self._core.dropped:
@@ -138,7 +169,12 @@ class Machine:
         if not entries and not self._row_changed and not self._new:
             return None
         change = Change(
-            self.run, entries, create=self._new, state_changed=self._row_changed, release=self.ended
+            self.run,
+            entries,
+            create=self._new,
+            state_changed=self._row_changed,
+            release=self.ended,
+            seen=self.seen,
         )
         if self._successor is not None:
             change.successor, change.received = self._successor, frozenset(self._record.received)
@@ -324,7 +360,7 @@ class Machine:
                     self._root.cancel(Failure("Cancelled", message.data["reason"]))
         if standing.ended:
             self.drop()
-        self._core.gate.set(shut=standing.paused or self._retry is not None)
+        self._core.gate.set(shut=self._held_back or standing.paused or self._retry is not None)
 
     def _try_again(self, retry: Message) -> None:
         """Nothing is in flight any more: go on from the steps that hold the run, if some do."""
@@ -334,7 +370,7 @@ class Machine:
         if self.reopened:
             self.drop()
         else:
-            self._core.gate.set(shut=self._record.standing.paused)
+            self._core.gate.set(shut=self._held_back or self._record.standing.paused)
             self.advance()
 
     def _run_timed_out(self) -> None:
@@ -424,6 +460,8 @@ class Machine:
 
     def _rest(self) -> None:
         core = self._core
+        if self._held_back and core.gate.withholds:  # it does not wait, we do not let it go on
+            return
         blocked = next(iter(core.parked.values()), None)
         held = next(iter(core.held.values()), None)
         if blocked is not None and not self._record.standing.paused:
@@ -432,7 +470,7 @@ class Machine:
             self._set_status(self._stands(RunStatus.PAUSED if held is not None else RunStatus.WAITING))
         until = [waiting.until for waiting in core.waiting.values() if waiting.until is not None]
         until += self._deadlines.moments()
-        if not self._compensating:
+        if not self._compensating and self._root.reason is None:
             until.append(self.run.deadline)
         self._row(
             error=held.to_json() if held is not None else None,
@@ -464,6 +502,12 @@ class Machine:
         if not self._awake:
             self._awake = True
             self._host.wake(self)
+
+
+def block(run: Run, blocked: Blocked, now: int) -> Change:
+    """The change that parks a claimed run which cannot even be driven, and gives it back for a while."""
+    run.status, run.blocked, run.due_at = RunStatus.BLOCKED.value, _blocked_json(blocked), now + BLOCKED_FOR
+    return Change(run, [], state_changed=True, release=True)
 
 
 def _run_timeout() -> Failure:

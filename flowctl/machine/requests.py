@@ -9,6 +9,7 @@ of it. What then happens by itself, such as undoing, is for whoever drives the r
 3. ``terminate`` ends the run, whatever it is doing. What it had begun to undo stays as it is.
 4. ``retry`` is for a run that is held. It counts for the generation in which it was asked for, so that one
    which comes twice is a retry once.
+5. That a ``child`` has ended is news, not a request: it only wakes whoever waits for it.
 """
 
 from __future__ import annotations
@@ -94,6 +95,9 @@ class Requests:
         if message.data["generation"] == self._run.generation and self._held():
             self.reopen(_about(message))
 
+    def _child(self, message: Message) -> None:
+        """Nothing to do: who waits for the child asks for it again."""
+
     def _unpaused(self) -> RunStatus:
         """How a run stands that was paused, as far as its row tells."""
         run = self._run
@@ -121,19 +125,22 @@ _HEARD: dict[str, Callable[[Requests, Message], None]] = {
     "cancel": Requests._cancel,
     "terminate": Requests._terminate,
     "retry": Requests._retry,
+    "child": Requests._child,
 }
 
 
 def apply(run: Run, entries: Iterable[Entry], messages: Iterable[Message], now: Callable[[], int]) -> Change:
     """What is asked of a run that nobody drives, as a change of whoever claimed it, who gives it back.
 
-    Signals stay in the inbox for whoever drives the run.
+    Signals stay in the inbox for whoever drives the run, which is due at once unless it is paused.
     """
     requests, change = _unattended(run, entries, now)
+    messages = list(messages)
     for message in requests.unread(messages):
         if message.kind != "signal":
             requests.hear(message)
-    return change()
+    run.due_at = run.wake_at if run.status == RunStatus.PAUSED else now()
+    return change(max((message.seq for message in messages), default=0))
 
 
 def reopen(
@@ -147,16 +154,21 @@ def reopen(
     requests, change = _unattended(run, entries, now)
     seen = max((message.seq for message in messages), default=0)
     requests.reopen(about | {"seen": seen})
-    return change()
+    run.due_at = now()
+    return change(seen)
 
 
 def _unattended(
     run: Run, entries: Iterable[Entry], now: Callable[[], int]
-) -> tuple[Requests, Callable[[], Change]]:
+) -> tuple[Requests, Callable[[int], Change]]:
     def row(**columns: Any) -> None:
         for name, value in columns.items():
             setattr(run, name, value)
 
     record = Record(entries, now, lambda: None)
     requests = Requests(run, record, row, held=record.is_held)
-    return requests, lambda: Change(run, record.take_pending(), state_changed=True, release=True)
+
+    def change(seen: int) -> Change:
+        return Change(run, record.take_pending(), state_changed=True, release=True, seen=seen)
+
+    return requests, change

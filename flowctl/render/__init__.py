@@ -2,7 +2,8 @@
 
 Three layers, each of which knows only the one below it:
 
-1. *Views* (``run``, ``steps``, ``commands``, ``events``, ``difference``, ``catalog``, ``problems``) are pure
+1. *Views* (``run``, ``steps``, ``commands``, ``events``, ``working``, ``difference``, ``catalog``,
+   ``problems``) are pure
    functions from the JSON of the command line to blocks: lines and tables of spans whose styles say what a
    thing means, never what it looks like.
 2. *Layout* (``layout``) gives every block its columns and its width.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from flowctl.render.progress import Progress
     from flowctl.render.run import run_list, status, status_before
     from flowctl.render.text import escape
+    from flowctl.render.working import ended, worked
 
 _HOMES = {
     "Output": "output",
@@ -39,6 +41,7 @@ _HOMES = {
     "diagnostics": "problems",
     "diff": "difference",
     "doctor": "problems",
+    "ended": "working",
     "error": "problems",
     "escape": "text",
     "history": "events",
@@ -47,6 +50,7 @@ _HOMES = {
     "status": "run",
     "status_before": "run",
     "verdicts": "catalog",
+    "worked": "working",
     "workflows": "catalog",
 }
 """The module that each public name lives in."""
@@ -60,6 +64,7 @@ __all__ = [
     "diagnostics",
     "diff",
     "doctor",
+    "ended",
     "error",
     "escape",
     "history",
@@ -68,6 +73,7 @@ __all__ = [
     "status",
     "status_before",
     "verdicts",
+    "worked",
     "workflows",
 ]
 

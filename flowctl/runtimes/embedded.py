@@ -4,6 +4,9 @@ All that happens in one turn of the loop, in all runs, is committed together (gr
 are its effects released. The commit is done on the loop, where it is cheapest; only when another process
 holds the journal is it waited for in a thread. A commit whose outcome is unknown stops everything here:
 the truth is in the journal now.
+
+Whoever has many runs to drive lets those go that only wait (``lets_go``): a run is then given back with the
+commit after which it rests, and forgotten. Who drives it next runs it from the top to where it was.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Protocol
 
 from flowctl.activities import Activity, Attempt, Outcome
 from flowctl.errors import Blocked, StorageError
-from flowctl.journal import Change, Fenced, Journal, Run
+from flowctl.journal import BEAT, Change, Fenced, Journal, Run, end_of_child
 from flowctl.machine import Handle, Interpret, Machine
 from flowctl.model import Policy
 from flowctl.path import Path
@@ -44,7 +47,7 @@ def wall_clock() -> int:
 
 class EmbeddedRuntime:
     """Drives machines on the running loop. ``settled`` is called when a run may have ended or only wait, its
-    state durable.
+    state durable. ``lets_go`` is None, or from how many milliseconds on a run is let go that has to wait.
     """
 
     def __init__(
@@ -80,7 +83,9 @@ class EmbeddedRuntime:
         self._armed = False
         self._elsewhere: asyncio.Task[None] | None = None
         self._poll: asyncio.TimerHandle | None = None
+        self._beaten = 0.0
         self._broken: BaseException | None = None
+        self.lets_go: int | None = None
 
     # --- driving
 
@@ -106,13 +111,36 @@ class EmbeddedRuntime:
         """All that are driven."""
         return list(self._machines.values())
 
+    @property
+    def count(self) -> int:
+        """How many these are."""
+        return len(self._machines)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all of them are."""
+        return all(machine.idle for machine in self._machines.values())
+
+    def hold_back(self) -> None:
+        """Let nothing new begin: see ``Machine.hold_back``."""
+        for machine in self._machines.values():
+            machine.hold_back()
+
     def children(self) -> list[Machine]:
         """Those that other runs have started."""
         return list(self._children.values())
 
     def _forget(self, machine: Machine) -> bool:
-        self._children.pop(machine.run.id, None)
-        return self._machines.pop(machine.run.id, None) is not None
+        run = machine.run
+        self.errands.forget(run.id)
+        if self._children.pop(run.id, None) is not None and run.parent_id in self._machines:
+            self.wake(self._machines[run.parent_id])  # which may rest now as well
+        return self._machines.pop(run.id, None) is not None
+
+    @property
+    def free(self) -> bool:
+        """Whether nobody uses the journal at the moment, so that it may be asked for something."""
+        return self._elsewhere is None and self._broken is None
 
     def soon(self, callback: Callable[[], None]) -> None:
         """See ``Drives``."""
@@ -134,14 +162,24 @@ class EmbeddedRuntime:
         machine.drop()
         self._forget(machine)
 
-    async def close(self) -> None:
-        """Stop driving everything; waits for a commit that is under way."""
+    def abandon(self, run_id: str) -> None:
+        """The same for a run that may not be driven at all."""
+        if run_id in self._machines:
+            self.remove(self._machines[run_id])
+
+    async def close(self) -> list[Change]:
+        """Stop driving everything; waits for a commit that is under way. Returns what gives back the runs
+        that have not ended.
+        """
+        live = [machine for machine in self._machines.values() if machine.run.key and not machine.ended]
+        left = [_given_back(machine) for machine in live]
         for machine in list(self._machines.values()):
             self.remove(machine)
         if self._poll is not None:
             self._poll.cancel()
         if self._elsewhere is not None:
             await asyncio.wait([self._elsewhere])
+        return [] if self._broken is not None else left
 
     # --- Host
 
@@ -190,9 +228,10 @@ class EmbeddedRuntime:
         if self._broken is not None or self._elsewhere is not None:
             return
         # One that was removed has nothing to say: what it recorded since belongs to whoever drives it next.
-        machines = [machine for machine in self._dirty if self._machines.get(machine.run.id) is machine]
-        self._dirty = []
-        changes = [change for machine in machines if (change := machine.take()) is not None]
+        dirty, self._dirty = dict.fromkeys(self._dirty), []
+        machines = [machine for machine in dirty if self._machines.get(machine.run.id) is machine]
+        changes = [change for machine in machines if (change := self._take(machine)) is not None]
+        self._tell_parents(changes)
         try:
             done = not changes or self.journal.try_commit(changes)
         except (StorageError, Fenced) as error:
@@ -202,6 +241,27 @@ class EmbeddedRuntime:
             self._commit_done(machines, changes)
         else:
             self._elsewhere = self._loop.create_task(self._wait_and_commit(machines, changes))
+
+    def _take(self, machine: Machine) -> Change | None:
+        """What to commit of a run now. One that may go is given back with that, and forgotten."""
+        change = machine.take()
+        if not self._may_go(machine):
+            return change
+        change = _given_back(machine, change)
+        self.remove(machine)
+        return change
+
+    def _may_go(self, machine: Machine) -> bool:
+        if self.lets_go is None or not machine.rests or self.errands.busy_for(machine.run.id):
+            return False
+        due_at = machine.due_at
+        return due_at is None or due_at > self.now() + self.lets_go
+
+    def _tell_parents(self, changes: list[Change]) -> None:
+        """Whoever drives the parent of a run that ends hears of it: we do by ourselves."""
+        for change in changes:
+            if change.run.parent_id is not None and change.run.parent_id not in self._machines:
+                change.tell = end_of_child(change.run, self.now())
 
     async def _wait_and_commit(self, machines: list[Machine], changes: list[Change]) -> None:
         """Another process has the journal: wait for our turn where that holds up nobody else."""
@@ -245,17 +305,31 @@ class EmbeddedRuntime:
         if self._broken is not None or not self._machines:
             return
         self._poll = self._loop.call_later(POLL, self._look)
+        self.say_that_we_live()
         if self._elsewhere is not None:  # one thread at a time uses the journal
             return
         try:
             if self.journal.changed():
-                for machine in list(self._machines.values()):
-                    messages = self.journal.inbox(machine.run.id, machine.seen)
-                    if messages:
-                        machine.receive(messages)
+                for message in self.journal.news():
+                    self.errands.tell(message)
                 self.errands.look()
         except StorageError as error:
             self._break(error)
+
+    def say_that_we_live(self) -> None:
+        """To be called again and again, on the loop, because it is the loop that must not hang."""
+        if self._loop.time() >= self._beaten + BEAT:
+            self._beaten = self._loop.time()
+            self.journal.beat()
+
+
+def _given_back(machine: Machine, change: Change | None = None) -> Change:
+    """The change that gives a run back as it is now, or the one that does so besides."""
+    machine.run.due_at = machine.due_at
+    change = change or Change(machine.run, [])
+    change.state_changed = change.release = True
+    change.seen = machine.seen
+    return change
 
 
 class _Timer:

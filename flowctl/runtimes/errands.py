@@ -40,6 +40,9 @@ class Drives(Protocol):
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back when nobody else uses the journal, and what was to be committed before is durable."""
 
+    def wake(self, machine: Machine) -> None:
+        """Something has changed for a run, if only that it may rest now."""
+
 
 class Errands:
     """The errands of the runs that one runtime drives. ``pending`` are those that were not run yet."""
@@ -49,12 +52,38 @@ class Errands:
         self.kin = kin
         self.pending = 0
         self._awaited: dict[str, list[_Errand]] = {}
+        self._run_for: dict[str, list[_Errand]] = {}
 
     def perform(self, attempt: Attempt, done: Done) -> Handle:
         """As ``Host.perform``."""
         errand = _ERRANDS[attempt.kind](self, attempt, done)
+        self._run_for.setdefault(attempt.run_id, []).append(errand)
         self.soon(errand.begin)
         return errand
+
+    def busy_for(self, run_id: str) -> bool:
+        """Whether something is done here for a run: an errand that was not run yet, or a child."""
+        return any(
+            not errand.begun or self.runtime.machine(errand.awaits or "") is not None
+            for errand in self._run_for.get(run_id, ())
+        )
+
+    def forget(self, run_id: str) -> None:
+        """Nobody listens any more how the errands of a run end: whoever drives it next asks again."""
+        for errand in self._run_for.pop(run_id, ()):
+            waiting = self._awaited.get(errand.awaits or "", [])
+            if errand in waiting:
+                waiting.remove(errand)
+                if not waiting:
+                    del self._awaited[errand.awaits or ""]
+
+    def over(self, errand: _Errand) -> None:
+        """An errand has ended."""
+        errands = self._run_for.get(errand.attempt.run_id, [])
+        if errand in errands:
+            errands.remove(errand)
+            if not errands:
+                del self._run_for[errand.attempt.run_id]
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back soon; what fails is the author's mistake, or ours, and never ends the loop."""
@@ -83,6 +112,7 @@ class Errands:
 
     def expect(self, run_id: str, errand: _Errand) -> None:
         """``errand`` waits for the end of a run."""
+        errand.awaits = run_id
         self._awaited.setdefault(run_id, []).append(errand)
 
     def drive(self, run_id: str) -> None:
@@ -102,8 +132,8 @@ class Errands:
     def tell(self, message: Message | None) -> None:
         """A message was put into an inbox: if the run is driven here, it hears of it at once."""
         machine = self.runtime.machine(message.run_id) if message is not None else None
-        if machine is not None and message is not None:
-            machine.receive([message])
+        if machine is not None:  # of others' messages too, which may have come before
+            machine.receive(self.runtime.journal.inbox(machine.run.id, machine.seen))
 
     def _follow(self, run: Run, waiting: list[_Errand]) -> None:
         successor = self.runtime.journal.latest_of(run.workflow_id)
@@ -120,14 +150,21 @@ class _Errand(abc.ABC):
         self.errands = errands
         self.attempt = attempt
         self.told = False
+        self.begun = False
+        self.awaits: str | None = None
         self._done: Done | None = done
 
     def begin(self) -> None:
-        """Run it; a mistake is how it ends."""
+        """Run it, unless nobody wants it any more; a mistake is how it ends."""
+        machine = self.errands.runtime.machine(self.attempt.run_id)
+        if machine is None:
+            return
+        self.begun = True
         try:
             self.run()
         except FlowctlError as error:
             self.over(Outcome(failure=failure_of(error)))
+        self.errands.runtime.wake(machine)
 
     @abc.abstractmethod
     def run(self) -> None:
@@ -144,6 +181,7 @@ class _Errand(abc.ABC):
     def over(self, outcome: Outcome) -> None:
         """It is done."""
         done, self._done = self._done, None
+        self.errands.over(self)
         if done is not None:
             done(outcome)
 
@@ -216,7 +254,7 @@ class _Undoing(_Errand):
         errands, args = self.errands, self.attempt.args
         child = errands.kin.latest(args["run"])
         assert child is not None
-        run, self.pivoted = errands.kin.undoing(child, args["why"])
+        run, self.pivoted = errands.kin.undoing(child, args["why"], self.attempt.run_id)
         if run is None:
             self._undone(whole=True)
             return

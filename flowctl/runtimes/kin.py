@@ -65,15 +65,15 @@ class Kin:
         values.sized(filled, "the input")
         return self._relative(parent, run_id, workflow, filled)
 
-    def undoing(self, child: Run, why: Mapping[str, Any]) -> tuple[Run | None, bool]:
-        """The row of the run that undoes a completed child, or None if nothing is left to undo; and whether
-        the child went past a point of no return.
+    def undoing(self, child: Run, why: Mapping[str, Any], by: str) -> tuple[Run | None, bool]:
+        """The row of the run that undoes a completed child, as part of the run ``by``, or None if nothing is
+        left to undo; and whether the child went past a point of no return.
         """
         existing = self._journal.run(f"{child.id}~undo")
         left = self._left(child)
         if existing is None and left.get("registered"):
             existing = self._relative(child, f"{child.id}~undo", self._workflow_of(child.digest), child.input)
-            existing.inherited = {"left": left, "why": dict(why)}
+            existing.parent_id, existing.inherited = by, {"left": left, "why": dict(why)}
         return existing, bool(left.get("pivoted"))
 
     def send(

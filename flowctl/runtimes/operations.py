@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from flowctl.errors import InvalidInput, RunBusy, RunClosed, RunNotFound, RunOpen
-from flowctl.journal import Change, Journal, Message, MessageKind, Run
+from flowctl.journal import Change, Journal, Message, MessageKind, Run, end_of_child
 from flowctl.machine import requests
 from flowctl.path import Path
 from flowctl.state import CLOSED, COMMANDS, DO, ENDED, OPEN, RunStatus
@@ -104,6 +104,7 @@ class Operations:
         if run.status not in ENDED:
             entries, messages = self._journal.entries(run.id), self._journal.inbox(run.id)
             change = requests.apply(run, entries, messages, self._clock)
+            change.tell = end_of_child(change.run, self._clock())
         self._journal.commit([change])
         return change.run
 

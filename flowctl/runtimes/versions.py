@@ -76,7 +76,8 @@ class Versions:
         run.workflow, run.version, run.digest = workflow.name, workflow.version, workflow.digest
         run.pins = {**(run.pins or {}), **pin()} or None
         data = {"from": before, "to": _document_of(run)}
-        fact = Fact(ROOT, "migrated", self._clock(), _times_migrated(entries) + 1, run.generation, data)
+        run.due_at = self._clock()
+        fact = Fact(ROOT, "migrated", run.due_at, _times_migrated(entries) + 1, run.generation, data)
         return Change(run, [Entry(fact, [])], state_changed=True, release=True)
 
     def _open_runs(self, workflow: str) -> Iterator[Run]:

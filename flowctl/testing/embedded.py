@@ -1,14 +1,18 @@
-"""Run a case on the embedded runtime: real asyncio, a real journal, in virtual time."""
+"""Run a case on the embedded runtime: real asyncio, a real journal, in virtual time.
+
+Either as ``flowctl run`` and ``resume`` do, which drive one run in this process, or by a worker, who forgets
+every run that only waits, and takes it up again from the journal.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 from flowctl.document.closure import Closure
-from flowctl.engine import Engine
+from flowctl.engine import Engine, Worker
 from flowctl.errors import RunClosed, RunOpen
 from flowctl.journal import Journal, Run
 from flowctl.state import RunStatus
@@ -20,7 +24,16 @@ from flowctl.testing.script import START, ScriptedActivities
 FOREVER = 10 * 366 * 86_400_000
 
 
-def run_embedded(case: Case, open_journal: Callable[[], Journal]) -> Observed:
+Drive = Callable[[Engine, Callable[[], int], "asyncio.Task[None]"], Awaitable[object]]
+"""Brings the case's run to its end: with the engine, its clock, and the task that brings the messages."""
+
+
+def run_by_worker(case: Case, open_journal: Callable[[], Journal]) -> Observed:
+    """The same, by a worker."""
+    return run_embedded(case, open_journal, drive=_work)
+
+
+def run_embedded(case: Case, open_journal: Callable[[], Journal], *, drive: Drive | None = None) -> Observed:
     """Run a case; ``open_journal`` opens the same, at first empty, journal each time it is called."""
     script = case.script()
     loop = VirtualTimeLoop()
@@ -33,7 +46,9 @@ def run_embedded(case: Case, open_journal: Callable[[], Journal]) -> Observed:
         _accept(case, script, journal, clock)
         for event in [*case.events, None]:
             if event is None or event.kind == "lose_worker":
-                journal = await _live(case, script, journal, clock, open_journal, event)
+                journal = await _live(
+                    case, script, journal, clock, open_journal, event, drive or _keep_driving
+                )
         journal.close()
         return clock()
 
@@ -76,6 +91,7 @@ async def _live(
     clock: Callable[[], int],
     open_journal: Callable[[], Journal],
     end: Event | None,
+    drive: Drive,
 ) -> Journal:
     """One worker's life, until it is lost (``end``) or the case is over. Returns the next worker's
     journal.
@@ -83,7 +99,7 @@ async def _live(
     engine = _engine(case, script, journal, clock)
     outside = open_journal()
     messages = asyncio.create_task(_messages(case, _engine(case, script, outside, clock), clock))
-    driving = asyncio.create_task(_keep_driving(engine, clock, messages))
+    driving = asyncio.ensure_future(drive(engine, clock, messages))
     until = (START + end.at - clock()) / 1000 if end is not None else _patience(case, clock)
     await asyncio.wait([driving], timeout=until)
     await _stop(driving)
@@ -119,6 +135,18 @@ async def _keep_driving(engine: Engine, clock: Callable[[], int], messages: asyn
         if RunStatus(run.status).ended and messages.done():
             return run
         await asyncio.sleep(0.05)
+
+
+async def _work(engine: Engine, clock: Callable[[], int], messages: asyncio.Task[None]) -> None:
+    """Be a worker until the run has ended for good."""
+    working = asyncio.create_task(Worker(engine, linger=0).work())
+    try:
+        while not (RunStatus(engine.run(_latest(engine)).status).ended and messages.done()):
+            await asyncio.wait([working], timeout=60)
+            if working.done():
+                return working.result()
+    finally:
+        await _stop(working)
 
 
 def _latest(engine: Engine) -> str:

@@ -10,10 +10,11 @@ import pytest
 
 from flowctl import values
 from flowctl.document.loader import load_yaml
+from flowctl.engine import worker
 from flowctl.journal import Journal
 from flowctl.journal.opening import connect
 from flowctl.testing.conformance import Case, Observed, differences, unlike
-from flowctl.testing.embedded import run_embedded
+from flowctl.testing.embedded import run_by_worker, run_embedded
 from flowctl.testing.virtual import When, die_everywhere, run_virtual
 
 HEARS_WITHIN = 100
@@ -44,6 +45,17 @@ def test_a_case_holds_in_virtual_time(data: dict[str, Any]) -> None:
 def test_a_case_holds_on_asyncio_with_sqlite(data: dict[str, Any], tmp_path: Path) -> None:
     case = Case.parse(data)
     observed = run_embedded(case, _opener(tmp_path / "case.db"))
+    assert differences(case, observed, slack=HEARS_WITHIN) == []
+
+
+@every_case
+def test_a_case_holds_for_a_worker_that_forgets_what_waits(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case.parse(data)
+    if not case.events:  # nobody leaves anything: it is only timers that have to be noticed
+        monkeypatch.setattr(worker, "POLL", 3600.0)
+    observed = run_by_worker(case, _opener(tmp_path / "case.db"))
     assert differences(case, observed, slack=HEARS_WITHIN) == []
 
 

@@ -1,4 +1,4 @@
-"""The engine: accepts runs, drives them on the embedded runtime, and passes messages to them.
+"""What people and programs ask of the engine: accept a run, drive it, pass a message to it.
 
 Everything here is either durable when it returns (``start``, ``signal``, ``cancel``) or can be repeated
 after a crash (``drive``). It knows neither plugins nor the terminal: it is handed activities, a way to
@@ -9,34 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from flowctl import guard, values
+from flowctl import values
 from flowctl.activities import Activity
 from flowctl.activities.performer import Performer
 from flowctl.document import build
 from flowctl.document.closure import Closure
+from flowctl.engine.session import Session
 from flowctl.errors import (
     InvalidInput,
     NotServed,
-    RunBusy,
     RunClosed,
     RunIdConflict,
     RunNotFound,
     UnknownActivity,
     UsageError,
 )
-from flowctl.journal import Change, Document, Fenced, Journal, Message, Run
+from flowctl.journal import Change, Document, Journal, Message, Run
 from flowctl.machine import Interpret, Machine
 from flowctl.machine.repeating import Repetition
 from flowctl.model import NO_POLICY, Policy, Workflow
 from flowctl.path import RUN_ID
-from flowctl.runtimes.embedded import POLL, EmbeddedRuntime, wall_clock
+from flowctl.runtimes.embedded import POLL, wall_clock
 from flowctl.runtimes.kin import Kin, check_signal
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.versions import Versions
@@ -67,7 +66,7 @@ class Engine:
         self._activities = activities
         self._secret = secret
         self._settings = settings
-        self._clock = clock
+        self.clock = clock
         self._workflow = functools.lru_cache(maxsize=256)(self._load)
         self.kin = Kin(journal, self._workflow, clock)
         self.operations = Operations(journal, clock)
@@ -85,9 +84,11 @@ class Engine:
         id: str | None = None,
         principal: str | None = None,
         children: Closure | None = None,
+        claim: bool = False,
     ) -> tuple[Run, bool]:
         """Accept a run; returns it, and whether it is new. An id that exists returns its run if document
-        and input are the same. ``children`` are the documents that it can need besides its own.
+        and input are the same. ``children`` are the documents that it can need besides its own. With
+        ``claim`` a new one is ours to drive at once, and no worker's.
 
         Raises ``InvalidInput``, ``PayloadTooLarge``, ``UnknownActivity``, ``RunIdConflict``.
         """
@@ -96,7 +97,7 @@ class Engine:
         if existing is None:
             self.pin(workflow, source)
             run.pins = self._pin_children(children) if children is not None else None
-            run, created = self.journal.create(run)
+            run, created = self.journal.create(run, claim=claim)
             if created:
                 return run, True
             existing = run
@@ -126,7 +127,7 @@ class Engine:
             )
         filled = workflow.prepare_input(dict(input))
         values.sized(filled, "the input")
-        now = self._clock()
+        now = self.clock()
         workflow_id = id or new_id(workflow.name, now)
         return Run(
             id=workflow_id,
@@ -167,7 +168,7 @@ class Engine:
 
     def deploy(self, workflow: Workflow) -> bool:
         """Register a pinned document as a version; False if it was there. ``VersionTaken``."""
-        return self.journal.deploy(workflow.name, workflow.version, workflow.digest, self._clock())
+        return self.journal.deploy(workflow.name, workflow.version, workflow.digest, self.clock())
 
     def signal(
         self,
@@ -187,7 +188,7 @@ class Engine:
         if problem is not None:
             raise problem
         self.journal.deliver(
-            Message(run_id, "signal", name, payload, self._clock(), principal=principal, dedup_id=dedup_id)
+            Message(run_id, "signal", name, payload, self.clock(), principal=principal, dedup_id=dedup_id)
         )
         return run
 
@@ -198,7 +199,7 @@ class Engine:
         run = self.live(run_id)
         if run.status != RunStatus.COMPENSATING:
             self.journal.deliver(
-                Message(run_id, "cancel", "cancel", {"reason": reason}, self._clock(), principal=principal)
+                Message(run_id, "cancel", "cancel", {"reason": reason}, self.clock(), principal=principal)
             )
         return run
 
@@ -281,7 +282,7 @@ class Engine:
         long. Raises ``StorageError`` when what became of the last commit is unknown, ``RunBusy`` when
         this process was declared dead and the run taken over.
         """
-        until = self._clock() + wait
+        until = self.clock() + wait
         while (run := self.journal.claim(run_id)) is None:
             watched = await self._watch(run_id, until)
             if watched is not None:
@@ -314,7 +315,7 @@ class Engine:
         """
         while True:
             attended, run = self.journal.attended(run_id), self.run(run_id)
-            if run.status in ENDED or self._clock() >= until:
+            if run.status in ENDED or self.clock() >= until:
                 return run
             if not attended:
                 return None
@@ -344,81 +345,6 @@ def _check_repetition(repetition: Repetition, origin: Run, start: str) -> None:
             hint=f"repeat it from {earliest}, or from before that",
             details={"earliest": str(earliest)},
         )
-
-
-class Session:
-    """Runs being driven on the present loop, together: one runtime, one performer. ``error`` says why it
-    broke, if it did.
-    """
-
-    def __init__(self, engine: Engine, observe: CommitObserver | None = None) -> None:
-        self._engine = engine
-        self._performer = engine.performer(asyncio.get_running_loop())
-        self._unprotect = guard.protect(engine.journal.protected_paths)
-        self._news = asyncio.Event()
-        self.error: BaseException | None = None
-        self.runtime = EmbeddedRuntime(
-            engine.journal,
-            self._performer,
-            engine._activities,
-            has_secret=lambda name: engine._secret(name) is not None,
-            settings=engine._settings,
-            clock=engine._clock,
-            settled=self._news.set,
-            committed=observe,
-            failed=self._broke,
-            kin=engine.kin,
-        )
-
-    def add(self, run: Run, *, new: bool = False) -> Machine:
-        """Drive a run that the journal's session has claimed, or a ``prepare``d one that is ``new``."""
-        return self.runtime.add(run, self._engine.interpret(run), new=new)
-
-    async def rest(self, machine: Machine, until: int) -> None:
-        """Return when the run has ended, is stuck, or waits for nothing that is due by ``until``."""
-        while not self._resting(machine, until):
-            self._news.clear()
-            await self._news.wait()
-
-    def _resting(self, machine: Machine, until: int) -> bool:
-        if isinstance(self.error, Fenced):
-            raise RunBusy(f"another process has taken over run {machine.run.id}") from self.error
-        if self.error is not None:
-            raise self.error
-        if not machine.idle or self.runtime.errands.pending:
-            return False
-        relatives = [each for each in self.runtime.children() if each is not machine]
-        if any(not relative.idle for relative in relatives):
-            return False
-        run = machine.run
-        moments = [each.run.wake_at for each in (machine, *relatives) if each.run.wake_at is not None]
-        due = min(moments, default=None)
-        stuck = run.status in (RunStatus.BLOCKED, RunStatus.PAUSED)
-        over = machine.ended and not relatives
-        return over or stuck or due is None or due > until
-
-    def _broke(self, error: BaseException) -> None:
-        self.error = error
-        self._news.set()
-
-    async def close(self) -> None:
-        """Stop driving, and give back what has not ended; what is durable stays."""
-        left = [each.run for each in self.runtime.machines() if each.run.key and not each.ended]
-        await self.runtime.close()
-        self._performer.close()
-        self._unprotect()
-        if left and self.error is None:
-            self._engine.release(left)
-
-
-def calm_collector() -> None:
-    """Make Python's cycle collector look less often, in a process whose business is to drive runs.
-
-    A thousand runs in flight are many objects that live for a while; at the default thresholds a third of
-    all time goes into looking at them again and again.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 def new_id(workflow: str, now: int) -> str:
