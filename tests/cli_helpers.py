@@ -97,7 +97,7 @@ class NoteTaker:
     """A ``Backend`` with a run ``order-1``. ``calls`` is what it was asked; ``drive`` raises ``fails``.
 
     ``selected`` are the runs that fit any filter, newest first, with their states; ``coming`` is what
-    happens while somebody follows the run.
+    happens while somebody follows the run, and ``ending`` the runs that end while a worker works.
     """
 
     def __init__(self) -> None:
@@ -107,15 +107,21 @@ class NoteTaker:
         self.fails: BaseException | None = None
         self.selected: dict[str, str] = {}
         self.coming: list[dict[str, Any]] = []
+        self.ending: list[dict[str, Any]] = []
         self.opened: dict[str, Any] = {}
 
     def open(self, url: str, **how: Any) -> NoteTaker:
         self.opened = {"url": url, **how}
         return self
 
-    def start(self, request: StartRequest) -> tuple[str, bool]:
-        self.calls.append(("start", request))
+    def start(self, request: StartRequest, *, claim: bool = False) -> tuple[str, bool]:
+        self.calls.append(("start", request, claim))
         return "order-1", True
+
+    def work(self, *, concurrency: int | None = None, drain: bool = False, observe: Observer) -> None:
+        self.calls.append(("work", concurrency, drain))
+        for document in self.ending:
+            observe(document)
 
     def drive(self, run_id: str, *, wait: int, observe: Observer | None = None) -> dict[str, Any]:
         self.calls.append(("drive", run_id, wait))

@@ -14,7 +14,7 @@ from flowctl.errors import UsageError
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Runs": {
         "run": ("runs:run", "Start a run and drive it until it ends or only waits."),
-        "start": ("working:start", "Accept a run and leave it to a worker."),
+        "start": ("working:start", "Accept a run durably and leave it to a worker."),
         "worker": ("working:worker", "Execute all runs that are due, until stopped."),
         "resume": ("runs:resume", "Drive a run that was interrupted, or whose wait is over."),
         "status": ("reading:status", "Show everything about a run."),

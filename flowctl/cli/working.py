@@ -24,9 +24,9 @@ def start(
     id: str | None,
     principal: str | None,
 ) -> int:
-    """Accept a run, durably, and print its id: a worker executes it.
+    """Accept a run durably and leave it to a worker.
 
-    The arguments are those of `run`. Starting an id that exists, with the same document and input, prints it
+    Prints the id of the run. The arguments are those of `run`. Starting an id that exists, with the same document and input, prints it
     and changes nothing.
     """
     from flowctl.cli.starting import read_source, request
