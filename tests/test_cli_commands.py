@@ -368,3 +368,50 @@ def test_without_a_command_the_help_is_shown_and_it_is_wrong_usage(flowctl: Flow
     said = flowctl()
     assert said.code == 2
     assert said.out.startswith("Usage: flowctl")
+
+
+# --- workers
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> str:
+    """A document that needs no plugin."""
+    file = tmp_path / "order.yaml"
+    file.write_text("dsl: 1\nname: order\nsteps: [{id: a, activity: core.log, with: {message: hello}}]\n")
+    return str(file)
+
+
+def test_start_accepts_a_run_and_prints_its_id(flowctl: Flowctl, backend: NoteTaker, order: str) -> None:
+    backend.live = True
+    said = flowctl("start", order, "-i", "item=lamp", "--id", "o", "--principal", "ada")
+    assert (said.code, said.out, said.err) == (0, "order-1\n", "")
+    [(request, claim)] = backend.asked("start")
+    assert (request.input, request.id, request.principal, claim) == ({"item": "lamp"}, "o", "ada", False)
+    assert backend.asked("drive") == []
+
+
+def test_start_says_so_if_there_is_no_worker(flowctl: Flowctl, backend: NoteTaker, order: str) -> None:
+    said = flowctl("start", order, "-i", "item=lamp")
+    assert said.err == "no worker is running; `flowctl worker` executes what was started\n"
+    said = flowctl("start", order, "-i", "item=lamp", "--json")
+    assert said.json == {"id": "order-1", "workflow_id": "order-1", "created": True}
+    assert said.err == ""
+
+
+def test_a_worker_counts_the_runs_that_ended(flowctl: Flowctl, backend: NoteTaker) -> None:
+    ended = {key: value for key, value in RUN.items() if key not in ("input", "output", "steps")}
+    blocked = ended | {"status": "blocked", "blocked": {"code": "C", "reason": "no t.a here", "path": "a"}}
+    backend.ending = [ended, ended, blocked]
+    said = flowctl("worker", "--concurrency", "3", "--drain", "--json")
+    assert said.json == {"completed": 2}
+    assert backend.asked("work") == [(3, True)]
+    lines = flowctl("worker").out.splitlines()
+    assert lines[0].endswith(", Ctrl-C stops it")
+    assert [line[10:] for line in lines[1:3]] == ["✓  order-1  completed in 1 s"] * 2
+    assert lines[-1] == "the worker has stopped; runs that ended: 2 completed"
+
+
+def test_a_worker_drives_one_run_at_least(flowctl: Flowctl) -> None:
+    said = flowctl("worker", "--concurrency", "0")
+    assert said.code == 2
+    assert "0 is not in the range" in said.err

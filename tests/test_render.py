@@ -252,6 +252,13 @@ def test_a_run_that_somebody_drives_needs_no_command() -> None:
     assert "flowctl resume order-1" in shown(doc(), live=False)
 
 
+def test_a_run_that_a_worker_sees_to_is_left_to_it() -> None:
+    waiting = doc(status="waiting", waiting_for=[wait("signal", "approve")])
+    assert "flowctl signal order-1 approve" in shown(waiting, live=True)
+    assert "flowctl resume" not in shown(waiting, live=True)
+    assert shown(doc(status="created"), live=True).endswith("a worker takes it up")
+
+
 def test_a_blocked_run_says_what_is_missing() -> None:
     view = shown(
         doc(status="blocked", blocked={"code": "X", "reason": "no plugin has shop.do", "path": "ship"})
@@ -662,3 +669,21 @@ def test_catalogues_are_tables() -> None:
 def test_the_doctor_says_what_to_do() -> None:
     checks = [{"name": "database", "status": "error", "message": "read-only", "hint": "chmod u+w it"}]
     assert text(render.doctor(checks)).split("\n") == ["✗  database  read-only", "       chmod u+w it"]
+
+
+# --- a worker
+
+
+def test_a_worker_says_how_a_run_ended_on_one_line() -> None:
+    ended = doc(status="failed", error=error("no\nmoney"), completed_at="2027-01-15T08:00:02.500Z")
+    [said] = text(render.ended(ended)).splitlines()
+    assert said.endswith("✗  order-1  failed after 2.5 s, because of Declined at charge: no")
+    blocked = doc(status="blocked", blocked={"code": "UnknownActivity", "reason": "no t.a here", "path": ""})
+    assert text(render.ended(blocked)).endswith(", no t.a here")
+
+
+def test_a_worker_sums_up_what_it_did() -> None:
+    assert text(render.worked({"completed": 12_000, "compensation_failed": 1})) == (
+        "the worker has stopped; runs that ended: 12,000 completed, 1 compensation failed"
+    )
+    assert text(render.worked({})) == "the worker has stopped; runs that ended: none"

@@ -26,8 +26,8 @@ def start(
 ) -> int:
     """Accept a run durably and leave it to a worker.
 
-    Prints the id of the run. The arguments are those of `run`. Starting an id that exists, with the same document and input, prints it
-    and changes nothing.
+    Prints the id of the run. The arguments are those of `run`. Starting an id that exists, with the same
+    document and input, prints it and changes nothing.
     """
     from flowctl.cli.starting import read_source, request
 

@@ -17,12 +17,16 @@ _WAIT = 60_000
 
 
 def going_on(doc: Json, now: int, live: bool | None, db: str | None) -> Iterator[Line]:
-    """The commands that move this run, as they can be typed."""
-    if live and doc["status"] in ("running", "compensating"):
-        yield line("  ", Span("another process drives it", "dim"))
+    """The commands that move this run, as they can be typed; where somebody sees to it (``live``), those that
+    he waits for.
+    """
+    if live and doc["status"] in _GOES_ON:
+        yield line("  ", Span(_GOES_ON[doc["status"]], "dim"))
         return
     find = _COMMANDS.get(doc["status"])
     commands = list(find(doc, now)) if find is not None else []
+    if live and doc["status"] == "waiting":
+        commands = [command for command in commands if command[0][0] != "resume"]
     if not commands:
         return
     yield line("  ", Span("to go on", "strong"))
@@ -31,6 +35,13 @@ def going_on(doc: Json, now: int, live: bool | None, db: str | None) -> Iterator
     longest = max(map(len, lines))
     for command, (_, remark) in zip(lines, commands, strict=True):
         yield line("    ", Span(command, "busy"), Span(f"{'':{longest - len(command)}}   # {remark}", "dim"))
+
+
+_GOES_ON = {
+    "created": "a worker takes it up",
+    "running": "another process drives it",
+    "compensating": "another process drives it",
+}
 
 
 def _wake(doc: Json, now: int) -> Iterator[Command]:

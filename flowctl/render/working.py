@@ -28,5 +28,6 @@ def _remark(doc: Json) -> str:
 
 def worked(counts: Mapping[str, int]) -> View:
     """What came of a worker's life: how many runs ended how."""
-    parts = [f"{count:,} {status.replace('_', ' ')}" for status, count in sorted(counts.items())]
+    most_first = sorted(counts.items(), key=lambda each: -each[1])
+    parts = [f"{count:,} {status.replace('_', ' ')}" for status, count in most_first]
     yield line(Span(f"the worker has stopped; runs that ended: {', '.join(parts) or 'none'}", "dim"))
