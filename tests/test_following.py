@@ -112,6 +112,14 @@ def test_an_ended_run_rests_and_a_live_one_that_nobody_has(status: RunStatus) ->
     assert following.at_rest(journal, run) == (status != RunStatus.CREATED)
 
 
+@pytest.mark.parametrize("status", ["running", "waiting", "compensating", "paused", "blocked"])
+def test_where_a_worker_lives_only_what_is_paused_or_blocked_rests(store: MemoryStore, status: str) -> None:
+    journal = MemoryJournal(store)
+    MemoryJournal(store).enlist()
+    run, _ = journal.create(new_run("r", status=status))
+    assert following.at_rest(journal, run) == (status in ("paused", "blocked"))
+
+
 def test_what_is_secret_stays_so_for_who_comes_later(store: MemoryStore) -> None:
     journal = MemoryJournal(store)
     run = claimed(journal, "r")

@@ -333,6 +333,23 @@ def test_a_worker_that_is_stopped_twice_does_not_wait(world: World) -> None:
     assert world.live(life()) < 0.1
 
 
+def test_a_child_that_is_started_while_the_worker_stops_does_not_begin(world: World) -> None:
+    world.scripted(a={"after": "3s"})
+    parent = workflow_of([{"id": "a", "activity": "t.a"}, {"id": "c", "workflow": "case@2"}])
+    child = workflow_of([{"id": "b", "activity": "t.b"}], version=2)
+    closure = Closure({child.digest: child}, {(parent.digest, "case@2"): child.digest})
+    accept(world, parent, children=closure)
+
+    async def life() -> None:
+        async with working(world.engine()):
+            await asyncio.sleep(1)
+
+    world.live(life())
+    assert world.asked == []
+    drain(world)
+    assert status(world) == "completed"
+
+
 # --- dying
 
 

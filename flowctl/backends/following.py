@@ -46,11 +46,19 @@ def follow(
 
 
 def at_rest(journal: Journal, run: Run) -> bool:
-    """Whether nothing more happens unless somebody acts: it has ended, or no live process has it.
+    """Whether nothing more happens unless somebody acts: it has ended, or no live process has it, and no
+    worker will.
 
-    One that was only just accepted does not rest: a worker may be about to take it.
+    One that was only just accepted does not rest: somebody may be about to take it.
     """
-    return run.status in ENDED or (run.status != RunStatus.CREATED and not journal.attended(run.id))
+    if run.status in ENDED or run.status == RunStatus.CREATED:
+        return run.status in ENDED
+    goes_on = run.status in _GOES_ON and journal.workers() > 0
+    return not goes_on and not journal.attended(run.id)
+
+
+_GOES_ON = frozenset({RunStatus.RUNNING, RunStatus.WAITING, RunStatus.COMPENSATING})
+"""States in which a worker acts by itself, sooner or later."""
 
 
 def _has_ended(journal: Journal, run: Run) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 from typing import TYPE_CHECKING
@@ -110,7 +111,8 @@ class Session:
         self._performer.close()
         self._unprotect()
         if left and self.error is None:
-            self._engine.journal.commit(left)
+            with contextlib.suppress(Fenced):  # then others have them already
+                self._engine.journal.commit(left)
 
 
 def calm_collector() -> None:

@@ -85,6 +85,7 @@ class EmbeddedRuntime:
         self._poll: asyncio.TimerHandle | None = None
         self._beaten = 0.0
         self._broken: BaseException | None = None
+        self._holds_back = False
         self.lets_go: int | None = None
 
     # --- driving
@@ -94,6 +95,8 @@ class EmbeddedRuntime:
         entries = () if new else self.journal.entries(run.id)
         messages = () if new else self.journal.inbox(run.id)
         machine = Machine(run, entries, self, new=new)
+        if self._holds_back:
+            machine.hold_back()
         self._machines[run.id] = machine
         if run.parent_id is not None:
             self._children[run.id] = machine
@@ -122,7 +125,8 @@ class EmbeddedRuntime:
         return all(machine.idle for machine in self._machines.values())
 
     def hold_back(self) -> None:
-        """Let nothing new begin: see ``Machine.hold_back``."""
+        """Let nothing new begin, from now on: see ``Machine.hold_back``."""
+        self._holds_back = True
         for machine in self._machines.values():
             machine.hold_back()
 
