@@ -118,7 +118,15 @@ class NoteTaker:
         self.calls.append(("start", request, claim))
         return "order-1", True
 
-    def work(self, *, concurrency: int | None = None, drain: bool = False, observe: Observer) -> None:
+    def work(
+        self,
+        *,
+        concurrency: int | None = None,
+        drain: bool = False,
+        observe: Observer,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        ready()
         self.calls.append(("work", concurrency, drain))
         for document in self.ending:
             observe(document)

@@ -60,11 +60,19 @@ class Backend(Protocol):
         long. Raises ``KeyboardInterrupt`` after having left the run in a resumable state.
         """
 
-    def work(self, *, concurrency: int | None = None, drain: bool = False, observe: Observer) -> None:
+    def work(
+        self,
+        *,
+        concurrency: int | None = None,
+        drain: bool = False,
+        observe: Observer,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         """Execute all runs that are due, ``concurrency`` at once, until the process is told to stop (SIGTERM,
         Ctrl-C), or, with ``drain``, until nothing is due.
 
-        ``observe`` is told of each run that has ended, is blocked or is held, as ``list`` has it.
+        ``observe`` is told of each run that has ended, is blocked or is held, as ``list`` has it; ``ready``
+        is called when it has begun.
         """
 
     def known_document(self, source: str) -> Workflow | None:

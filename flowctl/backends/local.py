@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -86,14 +86,22 @@ class LocalBackend:
         run: Run = asyncio.run(self._engine.drive(run_id, wait=wait, observe=told))
         return self.status(run.id)  # the last of the chain, if it continued as new
 
-    def work(self, *, concurrency: int | None = None, drain: bool = False, observe: Observer) -> None:
+    def work(
+        self,
+        *,
+        concurrency: int | None = None,
+        drain: bool = False,
+        observe: Observer,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         """See ``Backend``."""
         import asyncio
 
         from flowctl.engine import calm_collector, work
 
         calm_collector()
-        asyncio.run(work(self._engine, concurrency=concurrency, drain=drain, observe=_tell_ends(observe)))
+        told = _tell_ends(observe)
+        asyncio.run(work(self._engine, concurrency=concurrency, drain=drain, observe=told, ready=ready))
 
     def resolve(self, reference: str) -> str:
         """See ``Backend``."""

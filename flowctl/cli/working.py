@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -67,32 +68,27 @@ def worker(invocation: Invocation, concurrency: int | None, drain: bool) -> int:
 
     With --json: one document when it stops, how many runs ended, by state.
     """
+    from flowctl import render
+
     with invocation.backend(executes=True) as backend:
         ended: Counter[str] = Counter()
-        tell = None if invocation.json else _teller(invocation, drain=drain)
 
         def observe(doc: Mapping[str, Any]) -> None:
             if RunStatus(doc["status"]).ended:
                 ended[doc["status"]] += 1
-            if tell is not None:
-                tell(doc)
+            if not invocation.json:
+                output.show(render.ended(doc))
 
-        backend.work(concurrency=concurrency, drain=drain, observe=observe)
+        def ready() -> None:
+            if not invocation.json:
+                until = "until nothing is due" if drain else "Ctrl-C stops it"
+                output.write(
+                    render.escape(f"worker {os.getpid()} on {invocation.settings.database}, {until}")
+                )
+
+        backend.work(concurrency=concurrency, drain=drain, observe=observe, ready=ready)
         if invocation.json:
             output.write_json(dict(sorted(ended.items())))
         else:
-            from flowctl import render
-
             output.show(render.worked(ended))
     return 0
-
-
-def _teller(invocation: Invocation, *, drain: bool) -> Any:
-    """Says that it works, and how each run ends."""
-    import os
-
-    from flowctl import render
-
-    until = "until nothing is due" if drain else "Ctrl-C stops it"
-    output.write(render.escape(f"worker {os.getpid()} on {invocation.settings.database}, {until}"))
-    return lambda doc: output.show(render.ended(doc))

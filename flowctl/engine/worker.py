@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 
 from flowctl.engine.engine import CommitObserver, Engine
 from flowctl.engine.session import Session
@@ -46,7 +47,8 @@ GRACE = 10.0
 
 class Worker:
     """Drives what is due on one engine's journal, at most ``concurrency`` runs at once. A run that need not
-    be driven for ``linger`` milliseconds is given back.
+    be driven for ``linger`` milliseconds is given back. ``ready`` is called when the others can see that
+    there is a worker.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Worker:
         concurrency: int = CONCURRENCY,
         linger: int = LINGER,
         observe: CommitObserver | None = None,
+        ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._journal = engine.journal
         self._concurrency = concurrency
         self._linger = linger
         self._observe = observe
+        self._ready = ready
         self._session: Session | None = None
         self._stops = 0
         self._busy = False
@@ -82,6 +86,7 @@ class Worker:
     async def _live(self, *, drain: bool) -> bool:
         """The life of one session; False if it was declared dead."""
         self._journal.enlist()
+        self._ready()
         session = self._session = Session(self._engine, self._observe)
         session.runtime.lets_go = 0 if drain else self._linger
         try:
@@ -149,10 +154,15 @@ class Worker:
 
 
 async def work(
-    engine: Engine, *, concurrency: int | None, drain: bool, observe: CommitObserver | None = None
+    engine: Engine,
+    *,
+    concurrency: int | None,
+    drain: bool,
+    observe: CommitObserver,
+    ready: Callable[[], None],
 ) -> None:
     """Be a worker on the present loop, until SIGTERM or Ctrl-C; a second one does not wait."""
-    worker = Worker(engine, concurrency=concurrency or CONCURRENCY, observe=observe)
+    worker = Worker(engine, concurrency=concurrency or CONCURRENCY, observe=observe, ready=ready)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
