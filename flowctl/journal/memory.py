@@ -316,7 +316,9 @@ class MemoryJournal:
             if told is not None and told.status not in ENDED:
                 self._put(told, message)
         for run, seen in zip(batch.updated, batch.seen, strict=True):
-            if run.session is None and self.inbox(run.id, seen):
+            if run.session is not None:
+                run.due_at = _decode_run(store.runs[run.key]).due_at or 0
+            elif self.inbox(run.id, seen):
                 run.due_at = 0
             store.runs[run.key] = _encode(run)
         batch.settle()

@@ -36,11 +36,14 @@ _FIXED = {
 _STATE = [name for name in RUN_COLUMNS if name not in _FIXED]
 _DUE_AT = """
     CASE
-        WHEN :session IS NULL AND EXISTS (SELECT 1 FROM inbox WHERE run = :key AND seq > :seen) THEN 0
+        WHEN :session IS NOT NULL THEN ifnull(due_at, 0)
+        WHEN EXISTS (SELECT 1 FROM inbox WHERE run = :key AND seq > :seen) THEN 0
         ELSE :due_at
     END
 """
-"""A run that is given back while a message that nobody has read waits for it is due at once."""
+"""A run that is given back while a message that nobody has read waits for it is due at once. One that
+somebody has will be due when he is dead: there is a moment in its row, whatever he thinks of it.
+"""
 
 # Put together from names of our own, hence the exceptions from the rule against it.
 _MESSAGES_OF = "SELECT seq, kind, name, data, at, principal, dedup_id FROM inbox WHERE run = ? ORDER BY seq"

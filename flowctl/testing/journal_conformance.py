@@ -735,6 +735,15 @@ class TakingUp:
         with refused(Fenced):
             append(one, run, "late")
 
+    def test_a_run_that_waits_in_the_memory_of_a_dead_session_is_due_too(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run = claimed(one)
+        run.status, run.due_at = "waiting", None
+        one.commit([Change(run, [], state_changed=True)])
+        _kill(store, run)
+        assert other.reap()
+        assert _due(other) == ["order-1"]
+
     def test_taking_up_runs_waits_for_nobody(self, store: Store) -> None:
         journal = store.open()
         journal.create(new_run())
