@@ -22,6 +22,7 @@ from flowctl.activities import Activity, Attempt, Outcome, declared
 from flowctl.activities.modules import import_file
 from flowctl.activities.performer import Performer
 from flowctl.errors import Failure
+from flowctl.path import Path as StepPath
 
 SUFFIXES = ("", "-wal", "-shm")
 
@@ -35,7 +36,7 @@ ATTEMPT = Attempt(
     run_id="run",
     workflow="isolation",
     version=1,
-    path="step",
+    path=StepPath("step"),  # as the engine has it, which is more than JSON takes
     attempt=1,
     idempotency_key="run/step",
     name="",

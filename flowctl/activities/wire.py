@@ -75,10 +75,17 @@ class Garbled(Exception):
 
 def send(write: Callable[[memoryview], int], message: Task | Said) -> None:
     """Write one frame, whole. ``write`` may take less than it is given. ``OSError`` if nobody reads."""
-    data = msgspec.json.encode(message)
+    data = msgspec.json.encode(message, enc_hook=_plain)
     rest = memoryview(_LENGTH.pack(len(data)) + data)
     while rest:
         rest = rest[write(rest) :]
+
+
+def _plain(value: object) -> str:
+    """The path of a step is a string to JSON; anything else that msgspec does not know is not data."""
+    if isinstance(value, str):
+        return str(value)
+    raise TypeError(f"a {type(value).__name__} is not JSON")
 
 
 def receive(read: Callable[[int], bytes]) -> bytes:
