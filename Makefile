@@ -8,7 +8,7 @@ LOCKER := $(VENV)-lock
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format types demo bench lock clean
+.PHONY: help setup test lint format types demo bench peers lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -47,21 +47,25 @@ types: setup ## mypy, strict
 demo: setup ## an order that completes, then one whose shipping fails and is undone
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh
 
-bench: setup ## durable steps per second, beside what bare SQLite can do
+bench: setup ## flowctl beside the limits of bare SQLite, and beside DBOS, which is installed elsewhere for it
 	$(BIN)/python -m benchmarks
+
+peers: setup ## the same work done by Restate; needs npm
+	$(BIN)/python -m benchmarks.others
 
 lock: ## resolve the dependencies anew (uv does it, in an environment that is thrown away)
 	$(require_python)
 	$(PYTHON) -m venv --clear $(LOCKER)
 	$(LOCKER)/bin/$(PIP_INSTALL) uv
-	$(call resolve,runtime,)
-	$(call resolve,dev,--extra dev)
+	$(call resolve,runtime,,pyproject.toml)
+	$(call resolve,dev,--extra dev,pyproject.toml)
+	$(call resolve,dbos,,requirements/dbos.in)
 	rm -rf $(LOCKER)
 
 # The lock names versions and hashes, never an index: whoever installs decides where packages come from.
 define resolve
 $(LOCKER)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(2) -o requirements/$(1).lock pyproject.toml
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(2) -o requirements/$(1).lock $(3)
 endef
 
 clean: ## remove what was built or cached, the environment included
