@@ -25,6 +25,7 @@ The type says whose fault it is, and so who can mend it::
     │   │   ├── DoesNotFit            a document, what a run has done
     │   │   └── NotServed             what a replay would need was undone
     │   ├── RunBusy                   another live process has the run                 exit 3
+    │   ├── Damaged                   what is stored is not what was written           exit 1
     │   └── StorageError              the outcome is unknown: stop, reopen, re-read    exit 74
     └── InternalError                 a mistake of flowctl's own                       exit 70
 
@@ -184,6 +185,12 @@ class RunBusy(WorldError):
     """Another live process drives the run."""
 
     exit_code = 3
+
+
+class Damaged(WorldError):
+    """What is stored is not what was written."""
+
+    exit_code = 1
 
 
 class StorageError(WorldError):

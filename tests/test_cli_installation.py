@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flowctl.cli import checks
 from flowctl.journal.sqlite import SqliteJournal
+from flowctl.testing.journal_conformance import claimed, new_run
 from tests.cli_helpers import Flowctl, Said, caller
 
 SHOP = '''
@@ -142,7 +146,8 @@ def test_doctor_exits_1_where_locks_exclude_nobody(flowctl: Flowctl, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [("nfs4", "error"), ("tmpfs", "warning"), ("ext4", "ok"), (None, "ok")]
+    ("kind", "status"),
+    [("nfs4", "error"), ("tmpfs", "warning"), ("overlay", "warning"), ("ext4", "ok"), (None, "ok")],
 )
 def test_doctor_knows_file_systems_that_cannot_hold_a_journal(
     flowctl: Flowctl, monkeypatch: pytest.MonkeyPatch, kind: str | None, status: str
@@ -154,6 +159,93 @@ def test_doctor_knows_file_systems_that_cannot_hold_a_journal(
 @pytest.mark.skipif(not os.path.exists("/proc/self/mounts"), reason="needs Linux's list of mounts")
 def test_the_type_of_a_file_system_is_that_of_the_nearest_mount() -> None:
     assert checks._file_system("/proc/self") == "proc"
+
+
+def dated(path: Path, milliseconds: int, **columns: object) -> None:
+    """A run of that moment."""
+    with contextlib.closing(SqliteJournal.open(path)) as journal:
+        journal.create(new_run(f"run-{milliseconds}", created_at=milliseconds, **columns))
+
+
+def test_doctor_notices_a_clock_that_went_back(flowctl: Flowctl, tmp_path: Path) -> None:
+    now = time.time_ns() // 1_000_000
+    dated(tmp_path / "runs.db", now)
+    said = flowctl("doctor", "--db", "runs.db", "--json")
+    assert check(said, "clock")["status"] == "ok"
+    dated(tmp_path / "runs.db", now + 3_600_000)
+    said = flowctl("doctor", "--db", "runs.db", "--json")
+    assert (said.code, check(said, "clock")["status"]) == (1, "error")
+    assert "behind what is recorded" in check(said, "clock")["message"]
+
+
+def test_doctor_tells_who_drives_runs(flowctl: Flowctl, tmp_path: Path) -> None:
+    with contextlib.closing(SqliteJournal.open(tmp_path / "runs.db")) as journal:
+        claimed(journal)
+        message = check(flowctl("doctor", "--db", "runs.db", "--json"), "processes")["message"]
+        assert message == f"1 at work (pid {os.getpid()}), 0 as workers"
+    message = check(flowctl("doctor", "--db", "runs.db", "--json"), "processes")["message"]
+    assert message == "none at work"
+
+
+def test_doctor_names_the_runs_that_nobody_moves(flowctl: Flowctl, tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        claimed(SqliteJournal.open(tmp_path / "runs.db"), "gone")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    now = time.time_ns() // 1_000_000
+    dated(tmp_path / "runs.db", now, status="blocked")
+    dated(tmp_path / "runs.db", now + 1, status="waiting")
+    dated(tmp_path / "runs.db", 1, status="waiting")
+    said = flowctl("doctor", "--db", "runs.db", "--json")
+    assert said.code == 0
+    for name, run in (("interrupted", "gone"), ("blocked", f"run-{now}"), ("overdue", "run-1")):
+        found = check(said, name)
+        assert (found["status"], f"1 run ({run})" in found["message"], bool(found["hint"])) == (
+            "warning",
+            True,
+            True,
+        )
+
+
+def test_doctor_does_not_accept_a_second_name_of_the_file(flowctl: Flowctl, tmp_path: Path) -> None:
+    SqliteJournal.open(tmp_path / "runs.db").close()
+    os.link(tmp_path / "runs.db", tmp_path / "other.db")
+    said = flowctl("doctor", "--db", "runs.db", "--json")
+    assert (said.code, check(said, "hard links")["status"]) == (1, "error")
+
+
+def test_doctor_tells_what_a_symbolic_link_means(flowctl: Flowctl, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    SqliteJournal.open(tmp_path / "real" / "runs.db").close()
+    (tmp_path / "linked").symlink_to("real")
+    message = check(flowctl("doctor", "--db", "linked/runs.db", "--json"), "database")["message"]
+    assert message.endswith(f"linked/runs.db, which is {tmp_path}/real/runs.db")
+
+
+@pytest.mark.parametrize(("free", "status"), [(1 << 40, "ok"), (100 << 20, "warning"), (1 << 20, "error")])
+def test_doctor_looks_for_room(
+    flowctl: Flowctl, monkeypatch: pytest.MonkeyPatch, free: int, status: str
+) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=free // 4096, f_frsize=4096))
+    assert check(flowctl("doctor", "--json"), "disk")["status"] == status
+
+
+def test_doctor_notices_a_log_that_is_kept_from_starting_over(
+    flowctl: Flowctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "LONG_LOG", 0)
+    with contextlib.closing(SqliteJournal.open(tmp_path / "runs.db")) as journal:
+        claimed(journal)
+        assert check(flowctl("doctor", "--db", "runs.db", "--json"), "log")["status"] == "warning"
+
+
+def test_doctor_says_for_people_what_to_do(flowctl: Flowctl, tmp_path: Path) -> None:
+    dated(tmp_path / "runs.db", 1, status="blocked")
+    lines = flowctl("doctor", "--db", "runs.db").out.splitlines()
+    [at] = [number for number, line in enumerate(lines) if line.startswith("!  blocked")]
+    assert "`flowctl status RUN` says what" in lines[at + 1]
+    assert lines[0].startswith("✓  flowctl")
 
 
 def test_a_database_in_memory_has_nothing_to_check(flowctl: Flowctl) -> None:

@@ -668,7 +668,7 @@ def test_catalogues_are_tables() -> None:
 
 def test_the_doctor_says_what_to_do() -> None:
     checks = [{"name": "database", "status": "error", "message": "read-only", "hint": "chmod u+w it"}]
-    assert text(render.doctor(checks)).split("\n") == ["✗  database  read-only", "       chmod u+w it"]
+    assert text(render.doctor(checks)).split("\n") == ["✗  database  read-only", "   chmod u+w it"]
 
 
 # --- a worker

@@ -10,21 +10,51 @@ import dataclasses
 import os
 import platform
 import stat
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+from flowctl.clock import format_timestamp
 from flowctl.errors import FlowctlError, NotFound
 
 if TYPE_CHECKING:
     from flowctl.plugins import Plugins
 
-NETWORKED = frozenset(
+ROOM = 500 << 20
+"""Bytes on the disk below which it is worth a warning; with a tenth of it, it is too late for one."""
+
+LONG_LOG = 256 << 20
+"""Bytes of the log above which something keeps it from being copied into the database."""
+
+BACKWARDS = 60_000
+"""Milliseconds that the clock may be behind what is recorded: clocks are set now and then."""
+
+Status = Literal["ok", "warning", "error"]
+
+_NETWORKED = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "glusterfs", "lustre", "vboxsf", "virtiofs"}
 )
-"""Types of file systems on which SQLite's write-ahead log, or locks, cannot be relied on."""
-
-FLEETING = frozenset({"tmpfs", "ramfs"})
-"""Types that keep nothing when the machine stops."""
+_UNFIT: tuple[tuple[frozenset[str], Status, str, str], ...] = (
+    (
+        _NETWORKED,
+        "error",
+        "SQLite's log needs shared memory, and locks that others see",
+        "keep the database on a local disk",
+    ),
+    (
+        frozenset({"tmpfs", "ramfs"}),
+        "warning",
+        "it is empty after the machine restarts",
+        "keep the database elsewhere, unless it is only to try something",
+    ),
+    (
+        frozenset({"overlay", "aufs", "fuse-overlayfs"}),
+        "warning",
+        "it goes with its container",
+        "keep the database on a volume",
+    ),
+)
+"""Types of file systems that a database is not kept on: status, remark, what to do."""
 
 _FULL = "2"
 
@@ -34,7 +64,7 @@ class Check:
     """One thing that was looked at."""
 
     name: str
-    status: Literal["ok", "warning", "error"]
+    status: Status
     message: str
     hint: str | None = None
 
@@ -59,7 +89,10 @@ def _versions() -> Iterator[Check]:
         "ok",
         f"{platform.python_version()} ({platform.python_implementation()}, {platform.system()})",
     )
-    yield Check("sqlite", "ok", examination.sqlite_version())
+    version = examination.sqlite_version()
+    if examination.can_lose_commits():
+        version += ", which needs the lock that all processes of flowctl share: write with no other program"
+    yield Check("sqlite", "ok", version)
     level = examination.synchronous()
     if level == _FULL:
         yield Check("synchronous", "ok", "FULL: commits survive power loss where fsync is honoured")
@@ -75,7 +108,8 @@ def _versions() -> Iterator[Check]:
 def _plugins(plugins: Plugins) -> Iterator[Check]:
     yield Check("plugins", "ok", f"{len(plugins.described)} loaded, {len(plugins.activities)} activities")
     for problem in plugins.problems:
-        yield Check(f"plugin {problem.plugin}", "error", f"{problem.origin}: {problem.error}")
+        hint = "mend it, or take it out of the plugins folder"
+        yield Check(f"plugin {problem.plugin}", "error", f"{problem.origin}: {problem.error}", hint)
 
 
 def _database(path: str) -> Iterator[Check]:
@@ -89,9 +123,13 @@ def _database(path: str) -> Iterator[Check]:
     except FlowctlError as error:
         yield Check("database", "error", error.message, error.hint)
         return
-    yield Check("database", "ok", path)
+    real = os.path.realpath(path)
+    yield Check("database", "ok", path if real == path else f"{path}, which is {real}")
     yield Check("journal_mode", "ok", mode)
-    yield from _permissions(path)
+    yield from _permissions(real)
+    yield from _names(real)
+    yield from _log(real)
+    yield from _standing(real)
 
 
 def _permissions(path: str) -> Iterator[Check]:
@@ -107,33 +145,96 @@ def _permissions(path: str) -> Iterator[Check]:
         yield Check("permissions", "ok", shown)
 
 
-def _folder(folder: str) -> Iterator[Check]:
-    """The file system that the database is, or will be, on."""
+def _names(path: str) -> Iterator[Check]:
+    """Two names of one file have two logs, and so are two databases."""
+    links = os.stat(path).st_nlink
+    if links > 1:
+        hint = "remove the other names; for a copy there is `flowctl backup`"
+        yield Check("hard links", "error", f"{path} has {links} names, each with a log of its own", hint)
+
+
+def _log(path: str) -> Iterator[Check]:
+    try:
+        size = os.stat(f"{path}-wal").st_size
+    except OSError:
+        return
+    if size > LONG_LOG:
+        hint = "end what reads for long; the next checkpoint shortens it"
+        yield Check("log", "warning", f"{size >> 20:,} MiB: somebody keeps it from starting over", hint)
+
+
+def _standing(path: str) -> Iterator[Check]:
+    """Who works here, what nobody moves, and whether the clock goes on from where it was."""
     from flowctl.journal import examination
 
+    now = time.time_ns() // 1_000_000
+    found = examination.standing(path, now)
+    if found.latest > now + BACKWARDS:
+        behind = (found.latest - now) // 1000
+        hint = "set it; until then nothing that waits for a time goes on"
+        yield Check("clock", "error", f"it is {behind:,} s behind what is recorded", hint)
+    else:
+        yield Check("clock", "ok", f"{format_timestamp(now)}, after all that is recorded")
+    pids = ", ".join(map(str, found.alive))
+    who = f"{len(found.alive)} at work (pid {pids}), {found.workers} as workers" if pids else "none at work"
+    yield Check("processes", "ok", who)
+    died = f"{found.died} processes have died"
+    take_up = "`flowctl worker` takes them up, `flowctl resume RUN` one of them"
+    for name, runs, message, hint in (
+        ("interrupted", found.interrupted, died, take_up),
+        ("blocked", found.blocked, "this installation lacks something", "`flowctl status RUN` says what"),
+        ("overdue", found.overdue, "they are due, and nobody is there", take_up),
+    ):
+        if runs:
+            yield Check(name, "warning", f"{_count(runs)}; {message}", hint)
+
+
+def _count(runs: list[str]) -> str:
+    """How many, and which, as far as there is room."""
+    shown = ", ".join(runs[:3]) + (", …" if len(runs) > 3 else "")
+    return f"{len(runs):,} {'run' if len(runs) == 1 else 'runs'} ({shown})"
+
+
+def _folder(folder: str) -> Iterator[Check]:
+    """The file system that the database is, or will be, on."""
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
     kind = _file_system(os.path.realpath(folder))
-    if kind in NETWORKED:
-        hint = "keep the database on a local disk: its log needs shared memory"
-        yield Check("file system", "error", f"{folder} is on {kind}", hint)
-    elif kind in FLEETING:
-        yield Check(
-            "file system", "warning", f"{folder} is on {kind}: it is empty after a restart of the machine"
-        )
+    where = f"{folder} is on {kind or 'a file system of unknown type'}"
+    for kinds, status, remark, hint in _UNFIT:
+        if kind in kinds:
+            yield Check("file system", status, f"{where}: {remark}", hint)
+            break
     else:
-        yield Check("file system", "ok", f"{folder} is on {kind or 'a file system of unknown type'}")
+        yield Check("file system", "ok", where)
+    yield from _space(folder)
+    yield from _locks(folder)
+
+
+def _space(folder: str) -> Iterator[Check]:
+    disk = os.statvfs(folder)
+    free = disk.f_bavail * disk.f_frsize
+    message = f"{free >> 20:,} MiB are free"
+    if free >= ROOM:
+        yield Check("disk", "ok", message)
+    else:
+        status: Status = "warning" if free >= ROOM // 10 else "error"
+        yield Check("disk", status, message, "make room; `flowctl gc` discards runs that ended long ago")
+
+
+def _locks(folder: str) -> Iterator[Check]:
+    from flowctl.journal import examination
+
+    elsewhere = "use another file system"
     try:
         excluded = examination.locks_exclude(folder)
     except OSError as error:
-        yield Check(
-            "locks", "error", f"{folder} cannot be locked: {error.strerror}", "use another file system"
-        )
+        yield Check("locks", "error", f"{folder} cannot be locked: {error.strerror}", elsewhere)
         return
     if excluded:
         yield Check("locks", "ok", "exclude other processes")
     else:
-        yield Check("locks", "error", f"locks on {folder} do not exclude anybody", "use another file system")
+        yield Check("locks", "error", f"locks on {folder} do not exclude other processes", elsewhere)
 
 
 def _file_system(folder: str) -> str | None:

@@ -45,6 +45,9 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "activities": ("installation:activities", "Show what activities there are and how they are called."),
         "plugins": ("installation:plugins", "Show loaded plugins, and those that could not be."),
         "doctor": ("installation:doctor", "Check the installation and the database."),
+        "verify": ("keeping:verify", "Check that what is stored is what was written."),
+        "gc": ("keeping:gc", "Discard runs that have ended long ago."),
+        "backup": ("keeping:backup", "Copy the database into a new file, while others work on it."),
     },
 }
 """Section, name, then module and function in this package, and the help's first sentence."""

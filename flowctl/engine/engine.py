@@ -148,8 +148,7 @@ class Engine:
         for (parent, reference), digest in children.pins.items():
             pins.setdefault(parent, {})[reference] = digest
         for child in children.documents.values():
-            if self.journal.document(child.digest) is None:
-                self.pin(child, values.encode(child.body).decode())
+            self.pin(child, values.encode(child.body).decode())
         return pins or None
 
     def _check_activities(self, workflow: Workflow) -> None:

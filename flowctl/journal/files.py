@@ -24,7 +24,7 @@ from flowctl.journal.lock import Mutex, is_alive
 APPLICATION_ID = 0x6663746C
 """``fctl``: what ``file`` and other tools may know the database by."""
 
-SCHEMA = 5
+SCHEMA = 6
 """The number of migrations; that of a database is its ``user_version``."""
 
 DEFAULT_FOLDER = ".flowctl"
@@ -54,7 +54,7 @@ def open_writer(path: str) -> sqlite3.Connection:
     if not os.path.lexists(path):
         _create(path)
     _check_file(path, os.R_OK | os.W_OK)
-    with closed_on_error(_connect(path, "rw")) as connection:
+    with closed_on_error(connect(path, "rw")) as connection:
         if _schema(connection, path) < SCHEMA:
             _upgrade(connection, path)
         _configure(connection, path, WRITER_PRAGMAS)
@@ -66,7 +66,7 @@ def open_reader(path: str) -> sqlite3.Connection:
     if not os.path.lexists(path):
         raise NotFound(f"there is no journal at {path}", hint="flowctl run or start makes one")
     _check_file(path, os.R_OK)
-    with closed_on_error(_connect(path, "ro")) as connection:
+    with closed_on_error(connect(path, "ro")) as connection:
         if _schema(connection, path) < SCHEMA:
             raise UsageError(
                 f"the journal {path} was written by an older flowctl",
@@ -83,7 +83,7 @@ def trouble(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UsageError(f"the journal {path} cannot be opened: {error.strerror}") from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite quotes damaged text in its messages
         raise StorageError(f"the journal {path} cannot be opened: {error}") from error
 
 
@@ -100,7 +100,7 @@ def _check_file(path: str, access: int) -> None:
     if not os.access(path, access):
         raise UsageError(f"the journal {path} cannot be opened: permission denied")
     try:
-        with contextlib.closing(_connect(path, "ro", "&immutable=1")) as connection:
+        with contextlib.closing(connect(path, "ro", "&immutable=1")) as connection:
             identity = _pragma(connection, "application_id")
     except sqlite3.DatabaseError as error:
         raise _not_ours(path, "is not an SQLite database") from error
@@ -139,14 +139,15 @@ def _create(path: str) -> None:
         for suffix in ("", LOG, SHARED_MEMORY):  # of somebody who was killed here
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(unfinished + suffix)
-        _create_empty(unfinished)
-        with contextlib.closing(_connect(unfinished, "rw")) as connection:
+        create_empty(unfinished)
+        with contextlib.closing(connect(unfinished, "rw")) as connection:
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # for ``retention``; later is too late
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             _migrate(connection)
         os.rename(unfinished, path)
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def _upgrade(connection: sqlite3.Connection, path: str) -> None:
@@ -164,7 +165,7 @@ def _upgrade(connection: sqlite3.Connection, path: str) -> None:
             )
         copy = f"{path}.v{version}"
         if not os.path.lexists(copy):
-            _create_empty(copy)
+            create_empty(copy)
             connection.execute("VACUUM INTO ?", (copy,))
         _migrate(connection)
 
@@ -184,12 +185,12 @@ def _mutex(path: str) -> Iterator[None]:
         yield
 
 
-def _create_empty(path: str) -> None:
+def create_empty(path: str) -> None:
     """An empty file that only we can read: SQLite would ask the umask."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make a rename in it durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -201,7 +202,10 @@ def _sync_folder(folder: str) -> None:
 # --- connections
 
 
-def _connect(path: str, mode: str, options: str = "") -> sqlite3.Connection:
+def connect(path: str, mode: str, options: str = "") -> sqlite3.Connection:
+    """A connection to a file that is there, as SQLite opens it: ``ro`` or ``rw``, with more options of its
+    URI.
+    """
     with guard.engine():
         return sqlite3.connect(
             f"file:{quote(path)}?mode={mode}{options}",

@@ -12,6 +12,8 @@ import sqlite3
 
 from sqlite_utils import Database, Migrations
 
+from flowctl.journal.seals import SEALED, seal
+
 migrations = Migrations("flowctl")
 
 
@@ -55,6 +57,27 @@ def m005_workers(db: Database) -> None:
     db.execute("CREATE INDEX runs_by_due_at ON runs (session, due_at) WHERE due_at IS NOT NULL")
     db.table("sessions").add_column("worker", int, not_null_default=0)
     db.execute("UPDATE sessions SET fenced = 0")
+
+
+@migrations()
+def m006_keeping(db: Database) -> None:
+    """What damage and age are known by: seals, when a document was last asked for, and runs that are gone
+    but for their entries.
+    """
+    for table in SEALED:
+        db.table(table).add_column("seal", int)
+        seal_rows(db, table)
+    db.table("documents").add_column("used_at", int)
+    db.create_table("discarded", {"run": int}, pk="run")
+    db.execute("CREATE INDEX runs_by_origin ON runs (origin) WHERE origin IS NOT NULL")
+
+
+def seal_rows(db: Database, table: str) -> None:
+    """Seal what is there."""
+    columns = ", ".join(SEALED[table])
+    found = db.execute(f"SELECT rowid, {columns} FROM {table}").fetchall()  # noqa: S608  # names of our own
+    seals = [(seal(table, values), rowid) for rowid, *values in found]
+    db.conn.executemany(f"UPDATE {table} SET seal = ? WHERE rowid = ?", seals)  # noqa: S608
 
 
 def create_documents(db: Database) -> None:

@@ -26,11 +26,18 @@ def connect(url: str, *, read_only: bool = False) -> Journal:
         from flowctl.journal.memory import MemoryJournal
 
         return MemoryJournal()
+    from flowctl.journal.sqlite import SqliteJournal
+
+    return SqliteJournal.open(path_of(url), read_only=read_only)
+
+
+def path_of(url: str) -> str:
+    """The path of the database file at an address. ``UsageError`` for what is none, or in no file."""
+    if url == "memory:":
+        raise UsageError("a journal in memory is in no file", hint="name a database with --db")
     path = url.removeprefix(_SQLITE)
     if not path:
         raise UsageError(f"{url!r} names no journal", hint=_HINT)
     if scheme := _SCHEME.match(path):
         raise UsageError(f"{scheme[1]}:// is not a kind of journal", hint=_HINT)
-    from flowctl.journal.sqlite import SqliteJournal
-
-    return SqliteJournal.open(path, read_only=read_only)
+    return path

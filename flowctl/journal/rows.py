@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from flowctl.journal import Change, Entry, Message, Run, chain_hash, encode_entry, genesis, refusals
+from flowctl.journal.seals import seal_run
 from flowctl.state import ENDED
 
 Row = tuple[int, int, str, str, int, int, int, str, bytes]
 """An entry as stored: seq, run (its key), path, kind, attempt, generation, at, data, hash."""
 
 RUN_COLUMNS = Run.__struct_fields__
-"""The columns of a run's row, in order."""
+"""The columns of a run's row that a ``Run`` has, in order."""
 
 JSON_COLUMNS = frozenset({"input", "output", "error", "saga", "waiting_for", "blocked", "attributes"}) | {
     "pins",
@@ -49,10 +50,11 @@ def from_json(text: str | None) -> Any:
 
 
 def run_to_row(run: Run) -> dict[str, Any]:
-    """A run's columns by name."""
+    """A run's columns by name, sealed."""
     row = msgspec.structs.asdict(run)
     for name in JSON_COLUMNS:
         row[name] = to_json(row[name])
+    row["seal"] = seal_run({name: value for name, value in row.items() if value is not None})
     return row
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -19,8 +20,14 @@ from flowctl.journal.database import Database
 from flowctl.journal.lock import is_alive
 from flowctl.journal.reader import MESSAGE, SqliteReader, fingerprint, message_from_row
 from flowctl.journal.rows import RUN_COLUMNS, Batch, Tally, accepted, run_to_row, to_json
+from flowctl.journal.seals import seal
 from flowctl.journal.session import Session, fence_dead
 from flowctl.state import ENDED
+
+DAY = 86_400
+"""Seconds. On which day a document was last asked for is noted, so that ``retention`` can tell those that
+nobody needs from those that somebody is about to start a run with.
+"""
 
 _FIXED = {
     "key",
@@ -33,7 +40,8 @@ _FIXED = {
     "principal",
     "trace_id",
 }
-_STATE = [name for name in RUN_COLUMNS if name not in _FIXED]
+_COLUMNS = [*RUN_COLUMNS, "seal"]
+_STATE = [name for name in _COLUMNS if name not in _FIXED]
 _DUE_AT = """
     CASE
         WHEN :session IS NOT NULL THEN ifnull(due_at, 0)
@@ -46,11 +54,13 @@ somebody has will be due when he is dead: there is a moment in its row, whatever
 """
 
 # Put together from names of our own, hence the exceptions from the rule against it.
-_MESSAGES_OF = "SELECT seq, kind, name, data, at, principal, dedup_id FROM inbox WHERE run = ? ORDER BY seq"
-_INSERT_MESSAGE = (
-    "INSERT INTO inbox (run, kind, name, data, at, principal, dedup_id) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_MESSAGES_OF = (
+    "SELECT seq, kind, name, data, at, principal, dedup_id, seal FROM inbox WHERE run = ? ORDER BY seq"
 )
-_INSERT_RUN = f"INSERT INTO runs ({', '.join(RUN_COLUMNS)}) VALUES (:{', :'.join(RUN_COLUMNS)})"  # noqa: S608
+_INSERT_MESSAGE = (
+    "INSERT INTO inbox (run, kind, name, data, at, principal, dedup_id, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_RUN = f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES (:{', :'.join(_COLUMNS)})"  # noqa: S608
 _SET = {name: f":{name}" for name in _STATE} | {"due_at": _DUE_AT}
 _UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = {new}' for name, new in _SET.items())} WHERE key = :key"  # noqa: S608
 
@@ -60,6 +70,11 @@ _INSERT_ENTRY = (
 )
 _LAST_MESSAGE = "SELECT ifnull(max(seq), 0) FROM inbox"
 _KEYS = "SELECT key FROM runs "
+_INSERT_DOCUMENT = (
+    "INSERT INTO documents (digest, name, version, body, source, used_at)"
+    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET used_at = excluded.used_at"
+)
+_KNOWN_LATELY = "SELECT digest FROM sources JOIN documents USING (digest) WHERE sha256 = ? AND used_at > ?"
 _LAST = "SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull((SELECT max(key) FROM runs), 0)"
 _IS_DUE = "WHERE session IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?"
 _CLAIM = "UPDATE runs SET session = ?, due_at = ifnull(due_at, 0) WHERE key = ?"
@@ -95,14 +110,13 @@ class SqliteJournal(SqliteReader):
     # --- documents and the registry
 
     def put_document(self, document: Document) -> None:
-        text = fingerprint(document.source)
-        if self._db.row("SELECT digest FROM sources WHERE sha256 = ?", (text,)) == (document.digest,):
+        text, now = fingerprint(document.source), int(time.time())
+        if self._db.row(_KNOWN_LATELY, (text, now - DAY)) == (document.digest,):
             return
+        body, source = document.body.decode(), document.source
         with self._db.transaction() as connection:
             connection.execute(
-                "INSERT OR IGNORE INTO documents (digest, name, version, body, source)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (document.digest, document.name, document.version, document.body.decode(), document.source),
+                _INSERT_DOCUMENT, (document.digest, document.name, document.version, body, source, now)
             )
             connection.execute(
                 "INSERT OR REPLACE INTO sources (sha256, digest) VALUES (?, ?)", (text, document.digest)
@@ -115,8 +129,15 @@ class SqliteJournal(SqliteReader):
             )
             if known is None:
                 connection.execute(
-                    "INSERT INTO definitions (name, version, digest, deployed_at) VALUES (?, ?, ?, ?)",
-                    (name, version, digest, at),
+                    "INSERT INTO definitions (name, version, digest, deployed_at, seal)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (
+                        name,
+                        version,
+                        digest,
+                        at,
+                        seal("definitions", (name, version, digest, at, None)),
+                    ),
                 )
         if known not in (None, (digest,)):
             raise refusals.version_taken(name, version)
@@ -124,12 +145,15 @@ class SqliteJournal(SqliteReader):
 
     def deprecate(self, name: str, version: int, message: str) -> None:
         with self._db.transaction() as connection:
-            changed = connection.execute(
-                "UPDATE definitions SET deprecated = ? WHERE name = ? AND version = ?",
-                (message, name, version),
+            known = self._db.row(
+                "SELECT digest, deployed_at FROM definitions WHERE name = ? AND version = ?", (name, version)
             )
-        if changed.rowcount == 0:
-            raise refusals.not_deployed(name, version)
+            if known is None:
+                raise refusals.not_deployed(name, version)
+            connection.execute(
+                "UPDATE definitions SET deprecated = ?, seal = ? WHERE name = ? AND version = ?",
+                (message, seal("definitions", (name, version, *known, message)), name, version),
+            )
 
     # --- runs
 
@@ -325,9 +349,7 @@ def _tell(connection: sqlite3.Connection, message: Message) -> None:
 def _put(connection: sqlite3.Connection, key: int, message: Message) -> int | None:
     """Put a message into the inbox of a live run, which is due for it; returns its number."""
     data = to_json(message.data)
-    inserted = connection.execute(
-        _INSERT_MESSAGE,
-        (key, message.kind, message.name, data, message.at, message.principal, message.dedup_id),
-    )
+    row = (message.kind, message.name, data, message.at, message.principal, message.dedup_id)
+    inserted = connection.execute(_INSERT_MESSAGE, (key, *row, seal("inbox", row)))
     connection.execute(_STIR, (key,))
     return inserted.lastrowid

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flowctl.render.catalog import activities, activity, plugins, verdicts, workflows
     from flowctl.render.difference import diff
     from flowctl.render.events import history
+    from flowctl.render.keeping import backed_up, discarded, verified
     from flowctl.render.layout import View
     from flowctl.render.output import Output
     from flowctl.render.problems import diagnostics, doctor, error
@@ -38,8 +39,10 @@ _HOMES = {
     "View": "layout",
     "activities": "catalog",
     "activity": "catalog",
+    "backed_up": "keeping",
     "diagnostics": "problems",
     "diff": "difference",
+    "discarded": "keeping",
     "doctor": "problems",
     "ended": "working",
     "error": "problems",
@@ -50,6 +53,7 @@ _HOMES = {
     "status": "run",
     "status_before": "run",
     "verdicts": "catalog",
+    "verified": "keeping",
     "worked": "working",
     "workflows": "catalog",
 }
@@ -61,8 +65,10 @@ __all__ = [
     "View",
     "activities",
     "activity",
+    "backed_up",
     "diagnostics",
     "diff",
+    "discarded",
     "doctor",
     "ended",
     "error",
@@ -73,6 +79,7 @@ __all__ = [
     "status",
     "status_before",
     "verdicts",
+    "verified",
     "worked",
     "workflows",
 ]

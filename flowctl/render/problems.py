@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from flowctl.render.layout import EMPTY, Column, Line, Row, Span, Style, Table, View, line
-from flowctl.render.signs import sign
 from flowctl.render.text import escape
 
 _SEVERITIES: Mapping[str, Style] = {"error": "bad", "warning": "warn"}
@@ -56,7 +55,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-_CHECKS = {"ok": "completed", "warning": "waiting", "error": "failed"}
+_CHECKS: Mapping[str, Span] = {
+    "ok": Span("✓", "good"),
+    "warning": Span("!", "warn"),
+    "error": Span("✗", "bad"),
+}
 
 
 def doctor(checks: Iterable[Mapping[str, Any]]) -> View:
@@ -65,8 +68,8 @@ def doctor(checks: Iterable[Mapping[str, Any]]) -> View:
     for check in checks:
         hint = escape(check["hint"] or "")
         cells = (
-            line(sign(_CHECKS[check["status"]]), " ", Span(escape(check["name"]), "strong")),
+            line(_CHECKS[check["status"]], "  ", Span(escape(check["name"]), "strong")),
             line(escape(check["message"])),
         )
-        rows.append(Row(cells, [line("       ", Span(hint, "dim"))] if hint else []))
+        rows.append(Row(cells, [line("   ", Span(hint, "dim"))] if hint else []))
     yield Table([Column(), Column()], rows, indent=0)

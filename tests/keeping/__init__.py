@@ -1,0 +1,1 @@
+"""Harnesses about keeping a database: damage that must be seen, and copies that must be right."""
