@@ -10,7 +10,8 @@ The rules:
 2. A compensation, the path ``X.undo``, is folded like a step and shown as a part of ``X``. Steps *inside* a
    compensation (``X.undo.y``) are steps.
 3. A run that starts to compensate, or ends, leaves nothing in progress: what has not ended by then was
-   interrupted. And on what was undone the recorded saga has the last word.
+   interrupted. And on what was undone the recorded saga has the last word. A step of which something cannot
+   be undone stays what it was, whatever its compensation could do.
    After a retry the facts of the new generation count, step by step; a step that had ended goes on when
    something inside of it does.
 4. What ``secret: true`` covers shows no data: the step, everything beneath it, and its compensation.
@@ -227,6 +228,8 @@ class Fold:
         self._known: dict[str, Step] = {}
         self._parts: set[str] = set()
         self._undoing: list[Step] = []
+        self._fates: dict[str, str] = {}
+        self._fates_before: int | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Fold:
@@ -256,6 +259,17 @@ class Fold:
         fold = _FOLDS.get(fact.kind)
         if fold is not None:
             fold(step, fact)
+        if fact.kind in _FATES:
+            self._fates[step.path] = _FATES[fact.kind]
+        elif step.path.endswith(_UNDO):
+            self._note_fate(step)
+
+    def _note_fate(self, undo: Step) -> None:
+        """What has become of a step that is being undone, as a saga lists it; the latest comes last."""
+        path, listed = undo.path.removesuffix(_UNDO), _UNDONE.get(undo.state)
+        self._fates.pop(path, None)
+        if listed is not None:
+            self._fates[path] = listed
 
     def _go_on(self, step: Step, generation: int) -> None:
         step.generation = generation
@@ -286,9 +300,12 @@ class Fold:
     def _add_to_run(self, fact: Fact) -> None:
         if fact.kind == "compensating":
             self.error = fact.data["error"]
+            self._fates_before = len(self._fates)
             self._interrupt(fact.at, _S.CANCELLED)
         elif fact.kind == "reopened":
-            self.error = self.error if self._undoing else None
+            if not self._undoing:  # it goes forward again
+                self.error = None
+                self._fates = dict([*self._fates.items()][: self._fates_before])
         elif fact.kind == "ended":
             ended_well = fact.data["status"] in (RunStatus.COMPLETED, RunStatus.CONTINUED)
             self._interrupt(fact.at, _S.COMPLETED if ended_well else _S.CANCELLED)
@@ -309,6 +326,7 @@ class Fold:
                 undo = self._known.get(path + _UNDO)
                 if undo is not None and undo.state != state:
                     undo.end(state, fact.at)
+                    self._note_fate(undo)
 
     def _in_progress(self) -> list[Step]:
         return [undo for undo in self._undoing if undo.state in _IN_PROGRESS]
@@ -330,13 +348,10 @@ class Fold:
         return [path for path in paths if path not in outer]
 
     def saga(self) -> dict[str, list[str]]:
-        """What was undone so far, in order: the saga of a run that has not ended yet."""
+        """What became of steps so far, in order: the saga of a run that has not ended yet."""
         saga = {name: list(paths) for name, paths in _NO_SAGA.items()}
-        for undo in self._undoing:
-            if undo.state not in _IN_PROGRESS:
-                saga["undone" if undo.state == _S.COMPLETED else "failed"].append(
-                    undo.path.removesuffix(_UNDO)
-                )
+        for path, listed in self._fates.items():
+            saga[listed].append(path)
         return saga
 
 
@@ -388,6 +403,13 @@ def _reshaped(step: Step, fact: Fact) -> None:
     step.output = fact.data["output"]
 
 
+def _left_as_it_is(step: Step, fact: Fact) -> None:
+    """Not undone. It may be a step of a run that this one undoes: of that, nothing else is on record here."""
+    step.undo = None
+    if step.state == _S.PENDING:
+        step.state = _S.COMPLETED
+
+
 _FOLDS: dict[str, Callable[[Step, Fact], None]] = {
     "started": _started,
     "case": _started,
@@ -397,7 +419,14 @@ _FOLDS: dict[str, Callable[[Step, Fact], None]] = {
     "condition": _condition,
     "timed_out": _timed_out,
     "output": _reshaped,
+    "not_undone": _left_as_it_is,
 }
+
+_FATES = {"not_undone": "not_undone", "undo_skipped": "skipped"}
+"""How a saga lists a step because of a fact at the step itself."""
+
+_UNDONE = {_S.COMPLETED: "undone", _S.FAILED: "failed"}
+"""How it does because of the state of the step's compensation."""
 
 
 def _document(run: Run, fold: Fold) -> dict[str, Any]:

@@ -242,6 +242,29 @@ def test_steps_inside_a_compensation_are_steps_and_the_saga_says_how_it_ended() 
     assert steps(*undoing(*inside, end))["charge"]["status"] == "compensated"
 
 
+def test_a_run_that_is_being_undone_lists_what_was_undone_in_the_order_in_which_it_was() -> None:
+    begun = [started("a"), completed("a"), started("a.undo"), started("charge.undo")]
+    told = [*undoing(*begun), completed("charge.undo"), completed("a.undo")]
+    assert document(*told, status="compensating")["saga"] == SAGA | {"undone": ["charge", "a"]}
+    told += [fact("b", "not_undone"), fact("c", "undo_skipped")]
+    listed = SAGA | {"undone": ["charge", "a"], "not_undone": ["b"], "skipped": ["c"]}
+    assert document(*told, status="compensating")["saga"] == listed
+
+
+def test_a_step_of_which_some_cannot_be_undone_is_not_undone() -> None:
+    undo = [started("charge.undo"), completed("charge.undo", "some of it"), fact("charge", "not_undone")]
+    for told in (undo, [*undo, ended("failed", {"not_undone": ["charge"]})]):
+        result = document(*undoing(*told), status="compensating")
+        [step] = result["steps"]
+        assert (step["status"], step["compensation"]) == ("completed", None)
+        assert result["saga"] == SAGA | {"not_undone": ["charge"]}
+
+
+def test_a_run_that_goes_forward_again_has_nothing_that_is_not_undone() -> None:
+    told = undoing(fact("charge", "not_undone"), ended("failed", {"not_undone": ["charge"]}))
+    assert document(*told, fact("", "reopened"))["saga"] == SAGA
+
+
 def test_a_run_that_compensates_leaves_no_step_in_progress() -> None:
     told = [started("a"), fact("a", "failed", 1, error=ERROR, retry_at=T), *undoing()]
     assert steps(*told)["a"]["status"] == "cancelled"

@@ -1,10 +1,11 @@
 """The saga: what completed steps registered, and how it is undone (language.md, section 4).
 
-Four rules. What is registered is *data*: a path, the compensation, and the part of the scope it needs,
+Five rules. What is registered is *data*: a path, the compensation, and the part of the scope it needs,
 captured when the step started; so a branch that is over can be kept as one entry (``to_data``). It is undone
 in reverse order of completion, one at a time, shielded from every cancellation. A compensation that fails
-is recorded and does not stop the rest, unless it says so. And a branch has a saga of its own, which its
-parent absorbs when it ends.
+is recorded and does not stop the rest, unless it says so. A branch has a saga of its own, which its parent
+absorbs when it ends. And what became of each step has the order of the fact that says so, so that a list is
+in the order of undoing, whichever branches undid at once, and the same in a run that was recovered.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from flowctl.errors import Blocked, Failure, StepFailed
+from flowctl.errors import Blocked, Failure
 from flowctl.model import Compensation, Workflow
 from flowctl.path import Path
 from flowctl.state import RunStatus
@@ -23,7 +24,15 @@ _INSTANCE = re.compile(r"^_run[0-9]+\.|\[[0-9]+\]")
 """What a path has beyond the place of the step in the document."""
 
 _LISTS = ("undone", "failed", "in_doubt", "not_undone", "skipped")
-_KEPT = (*_LISTS, "closing")
+"""What may become of a step, as ``status`` lists it."""
+
+
+class Fate(NamedTuple):
+    """What became of a step: ``what`` is one of ``_LISTS``, ``order`` that of the fact that says so."""
+
+    order: int
+    what: str
+    path: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,10 +85,10 @@ class Saga:
 
     ``registered`` is by a number that grows, so that a ``mark`` stays good whatever is removed.
     ``passed`` tells at which order each step was done with; ``pivoted`` that there is no way back past some
-    point. ``closing`` are detached children that are to end with the run.
+    point. ``fates`` is what became of steps, ``closing`` detached children that are to end with the run.
     """
 
-    __slots__ = (*_KEPT, "_next", "_parent", "passed", "pivoted", "registered")
+    __slots__ = ("_next", "_parent", "closing", "fates", "passed", "pivoted", "registered")
 
     def __init__(self, parent: Saga | None = None) -> None:
         self._parent = parent
@@ -87,11 +96,7 @@ class Saga:
         self.registered: dict[int, Registered] = {}
         self.passed: dict[str, int] = {}
         self.pivoted = False
-        self.undone: list[str] = []
-        self.failed: list[str] = []
-        self.in_doubt: list[str] = []
-        self.not_undone: list[str] = []
-        self.skipped: list[str] = []
+        self.fates: list[Fate] = []
         self.closing: list[str] = []
 
     # --- registering
@@ -131,62 +136,58 @@ class Saga:
         """A branch is over: what it registered, and what became of it, is its parent's."""
         for item in inner.registered.values():
             self.register(item)
-        for name in _KEPT:
-            getattr(self, name).extend(getattr(inner, name))
+        self.fates += inner.fates
+        self.closing += inner.closing
 
     # --- undoing
 
     async def undo(
-        self,
-        items: Iterable[Registered],
-        undo: Callable[[Registered], Awaitable[bool]],
-        skipped: frozenset[str] = frozenset(),
-    ) -> None:
-        """Undo ``items``, latest completion first, but for those ``skipped``. ``undo`` returns whether
-        nothing of it is left.
+        self, items: Iterable[Registered], undo: Callable[[Registered, int | None], Awaitable[Fate]]
+    ) -> list[str]:
+        """Undo ``items``, latest completion first. ``undo`` is asked for the fate of each; from some point on
+        nothing is to be done any more but to say so: then it is told the order of the failure that stopped
+        it. Returns the paths of those that could not be undone.
         """
-        ordered = sorted(items, key=lambda item: item.order, reverse=True)
-        for position, item in enumerate(ordered):
-            if item.path in skipped:
-                self.skipped.append(str(item.path))
-                continue
-            if item.compensation is None:
-                self.not_undone.append(str(item.path))
-                continue
-            try:
-                done = await undo(item)
-            except StepFailed:
-                self.failed.append(str(item.path))
-                if item.compensation.on_failure == "stop":
-                    self.failed.extend(
-                        str(left.path) for left in ordered[position + 1 :] if left.compensation is not None
-                    )
-                    return
-            else:
-                (self.undone if done else self.not_undone).append(str(item.path))
+        failed, stopped = [], None
+        for item in sorted(items, key=lambda item: item.order, reverse=True):
+            fate = await undo(item, stopped)
+            self.fates.append(fate)
+            if fate.what == "failed":
+                failed.append(fate.path)
+                if item.compensation is not None and item.compensation.on_failure == "stop":
+                    stopped = fate.order
+        return failed
 
     def skip_doubts(self, skipped: frozenset[str]) -> None:
         """Of these steps a person has found out what became of them."""
-        self.skipped += [path for path in self.in_doubt if path in skipped]
-        self.in_doubt = [path for path in self.in_doubt if path not in skipped]
+        self.fates = [
+            fate._replace(what="skipped") if fate.what == "in_doubt" and fate.path in skipped else fate
+            for fate in self.fates
+        ]
 
     def status_after(self, error: Failure) -> RunStatus:
         """The state of a run that ended with ``error`` once everything that could be undone was."""
-        if self.failed or self.in_doubt:
+        found = {fate.what for fate in self.fates}
+        if found & {"failed", "in_doubt"}:
             return RunStatus.COMPENSATION_FAILED
-        if self.undone or self.skipped:
+        if found & {"undone", "skipped"}:
             return RunStatus.COMPENSATED
         return RunStatus.CANCELLED if error.type == "Cancelled" else RunStatus.FAILED
 
     # --- as data
 
     def to_json(self) -> dict[str, list[str]]:
-        """As in ``status``."""
-        return {name: list(getattr(self, name)) for name in _LISTS}
+        """As in ``status``: paths, in the order of undoing."""
+        fates = sorted(self.fates, key=lambda fate: fate.order)
+        return {name: [fate.path for fate in fates if fate.what == name] for name in _LISTS}
 
     def to_data(self) -> dict[str, Any]:
         """What must be kept of a branch that is over; empty if it left nothing behind."""
-        data: dict[str, Any] = {name: list(found) for name in _KEPT if (found := getattr(self, name))}
+        data: dict[str, Any] = {}
+        if self.fates:
+            data["fates"] = [list(fate) for fate in self.fates]
+        if self.closing:
+            data["closing"] = list(self.closing)
         if self.registered:
             data["registered"] = [item.to_data() for item in self.registered.values()]
         return data | {"pivoted": True} if self.pivoted else data
@@ -197,8 +198,8 @@ class Saga:
             self.pivot()
         for item in data.get("registered", ()):
             self.register(Registered.from_data(item, workflow))
-        for name in _KEPT:
-            getattr(self, name).extend(data.get(name, ()))
+        self.fates += [Fate(*fate) for fate in data.get("fates", ())]
+        self.closing += data.get("closing", ())
 
     def bequest(self, run_id: str, prefix: str = "") -> dict[str, Any]:
         """What is left to undo of a run that has ended, for another run that may undo it: keys are those of

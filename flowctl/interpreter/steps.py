@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from flowctl.errors import Cancelled, Control, Failure, FlowctlError, StepFailed, failure_of
 from flowctl.interpreter.branch import Branch
-from flowctl.interpreter.saga import Registered
+from flowctl.interpreter.saga import Fate, Registered
 from flowctl.model import ActivityStep, BlockStep, Step, WaitStep, WorkflowStep
 from flowctl.path import Path
-from flowctl.runtime import Answer, CallCancelled, CallFailed, Runtime
+from flowctl.runtime import Answer, CallCancelled, CallFailed
 
 NOT_ABSORBED = frozenset({"ExpressionError", "InvalidInput"})
 """Failures that ``optional`` does not absorb: mistakes of the author, who must see them."""
@@ -58,18 +58,13 @@ async def run_steps(steps: Sequence[Step], branch: Branch, path: Path) -> Any:
     return result
 
 
-async def run_block(steps: Sequence[Step], branch: Branch, path: Path) -> None:
+async def run_block(steps: Sequence[Step], branch: Branch, path: Path) -> Answer:
     """Run a list that is a thing of its own, as the steps of a compensation are: with a beginning and an
     end on record.
     """
     branch.rt.decide(path, "started", lambda: {"verb": BlockStep.verb})
-    try:
-        output = await run_steps(steps, branch, path)
-    except StepFailed as failed:
-        error = failed.failure.to_json()
-        branch.rt.decide(path, "failed", lambda: {"error": error})
-        raise
-    branch.rt.decide(path, "completed", lambda: {"output": output})
+    output = await run_steps(steps, branch, path)
+    return branch.rt.decide(path, "completed", lambda: {"output": output})
 
 
 async def run_step(step: Step, branch: Branch, path: Path) -> tuple[bool, Any]:
@@ -128,15 +123,12 @@ async def _run(step: Step, branch: Branch, path: Path) -> Any:
 
 
 class failures:  # noqa: N801  (read as a statement; a generator would cost a microsecond in every step)
-    """Mistakes found while evaluating become failures of the step at ``path``; with ``rt`` they are
-    recorded there.
-    """
+    """Mistakes found while evaluating become failures of the step at ``path``."""
 
-    __slots__ = ("_path", "_rt")
+    __slots__ = ("_path",)
 
-    def __init__(self, path: Path, rt: Runtime | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._rt = rt
 
     def __enter__(self) -> None:
         """Nothing to prepare."""
@@ -144,8 +136,6 @@ class failures:  # noqa: N801  (read as a statement; a generator would cost a mi
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, FlowctlError):
             failure = failure_of(error).at(self._path) if self._path else failure_of(error)
-            if self._rt is not None:
-                self._rt.decide(self._path, "failed", lambda: {"error": failure.to_json()})
             raise StepFailed(failure) from error
 
 
@@ -241,7 +231,7 @@ def _register_unfinished(
     if step.compensation is not None and step.compensation.after == "attempted":
         branch.saga.register(_registered(step, branch, path, captured, Answer(None, ended.at, ended.order)))
     elif ended.uncertain and (step.compensation is not None or step.irreversible is not None):
-        branch.saga.in_doubt.append(str(path))
+        branch.saga.fates.append(Fate(ended.order, "in_doubt", str(path)))
 
 
 def _reshaped(step: Step, branch: Branch, path: Path, result: Any) -> Any:

@@ -9,22 +9,20 @@ from typing import Any
 from flowctl.errors import Failure, StepFailed
 from flowctl.interpreter.branch import Branch
 from flowctl.interpreter.calls import engine_call, undo_call
-from flowctl.interpreter.saga import Registered, Saga
+from flowctl.interpreter.saga import Fate, Registered, Saga
 from flowctl.interpreter.scope import RECORDED_WHEN_READ
 from flowctl.interpreter.steps import failures, run_block
+from flowctl.model import Compensation
 from flowctl.path import Path
-from flowctl.runtime import CallFailed
+from flowctl.runtime import Answer, CallFailed
 
 
 async def undo(branch: Branch, items: Sequence[Registered], why: Failure) -> list[str]:
     """Undo registered steps, latest completion first, out of reach of every cancellation. Returns the paths
     of those that could not be undone.
     """
-    saga = branch.saga
-    failed_before = len(saga.failed)
-    undo_one = partial(_undo_one, branch, why)
-    await branch.rt.shielded(lambda: saga.undo(items, undo_one, branch.rt.skipped))
-    return saga.failed[failed_before:]
+    failed: list[str] = await branch.rt.shielded(lambda: branch.saga.undo(items, partial(_fate, branch, why)))
+    return failed
 
 
 async def roll_back(branch: Branch, items: Sequence[Registered], why: Failure, path: Path) -> None:
@@ -41,12 +39,36 @@ async def roll_back(branch: Branch, items: Sequence[Registered], why: Failure, p
         raise StepFailed(Failure("CompensationFailed", message, details={"steps": failed}, step=path))
 
 
-async def _undo_one(branch: Branch, why: Failure, item: Registered) -> bool:
-    """Undo one step: call its compensating activity, run its compensating steps, or have its child undone.
-    False if there is something that cannot be undone. Raises ``StepFailed``.
+async def _fate(branch: Branch, why: Failure, item: Registered, stopped: int | None) -> Fate:
+    """Undo one step if that is to be done, and can be. ``stopped``: a failure has ended that (its order)."""
+    path = str(item.path)
+    if item.path in branch.rt.skipped:
+        return Fate(_noted(branch, item, "undo_skipped"), "skipped", path)
+    if item.compensation is None:
+        return Fate(_noted(branch, item, "not_undone"), "not_undone", path)
+    if stopped is not None:
+        return Fate(stopped, "failed", path)
+    try:
+        answer = await _undo_one(branch, why, item, item.compensation)
+    except CallFailed as failed:
+        return Fate(failed.order, "failed", path)
+    except StepFailed as failed:
+        data = {"error": failed.failure.at(item.path.undo).to_json()}
+        return Fate(branch.rt.decide(item.path.undo, "failed", lambda: data).order, "failed", path)
+    if item.compensation.rollback and answer.value is not None:
+        return Fate(_noted(branch, item, "not_undone"), "not_undone", path)
+    return Fate(answer.order, "undone", path)
+
+
+def _noted(branch: Branch, item: Registered, kind: str) -> int:
+    """That a step was left as it is, is on record at the step."""
+    return branch.rt.decide(item.path, kind, dict).order
+
+
+async def _undo_one(branch: Branch, why: Failure, item: Registered, compensation: Compensation) -> Answer:
+    """Call the compensating activity, run the compensating steps, or have the child undone: then the answer
+    is null, or says that some of it cannot be. Raises ``StepFailed``.
     """
-    compensation = item.compensation
-    assert compensation is not None
     scope = branch.scope.restored(item.captured, compensation.ids)
     scope.extra |= {"result": item.result, "args": item.args, "error": why.to_json()}
     scope.undoing(item.path, item.step_id, item.key)
@@ -55,32 +77,32 @@ async def _undo_one(branch: Branch, why: Failure, item: Registered) -> bool:
     if _reads_what_changes(compensation.captures):
         scope.reads = branch.rt.decide(path, "read", branch.rt.facts).value
     try:
-        return await _compensate(item, inner, path, why)
+        answer = await _compensate(item, compensation, inner, path, why)
+        scope.heard(answer.at)
     except CallFailed as failed:
         scope.heard(failed.at)
         raise
     finally:
         branch.scope.heard(scope.now)
+    return answer
 
 
-async def _compensate(item: Registered, branch: Branch, path: Path, why: Failure) -> bool:
-    rt, scope, compensation = branch.rt, branch.scope, item.compensation
-    assert compensation is not None
+async def _compensate(
+    item: Registered, compensation: Compensation, branch: Branch, path: Path, why: Failure
+) -> Answer:
+    rt = branch.rt
     if compensation.rollback:
         data = {"run": item.child, "why": why.to_json()}
         call = engine_call("undo_child", f"{item.child}~undo", data, path, branch)
-        answer = await rt.activity(path, call)
-        scope.heard(answer.at)
-        return answer.value is None
-    if compensation.activity is not None or compensation.child is not None:
-        with failures(path, rt):
+    elif compensation.activity is not None or compensation.child is not None:
+        with failures(path):
             call = undo_call(compensation, branch, path, secret=item.secret)
-        scope.heard((await rt.activity(path, call)).at)
     else:
         steps = partial(run_block, compensation.steps, branch, path)
         timeout = compensation.policy.timeout
-        await (steps() if timeout is None else rt.deadline(path, timeout, steps))
-    return True
+        answer: Answer = await (steps() if timeout is None else rt.deadline(path, timeout, steps))
+        return answer
+    return await rt.activity(path, call)
 
 
 async def close_children(branch: Branch) -> None:

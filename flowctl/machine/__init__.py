@@ -30,6 +30,8 @@ migrated           at the root, attempt N: ``from to``, each ``workflow version 
 cancel_requested   at the root: ``reason principal message``
 paused, unpaused   at the root, attempt N: the N-th pause; ``principal message``
 withheld           a step was cancelled while a pause kept it from beginning
+not_undone         a step was left as it is when the rest was undone: nothing can undo all of it
+undo_skipped       the same, because a person has seen to it
 reopened           at the root, begins a generation: a retry; ``principal``, ``message`` or ``skip seen``
 ended              at the root: ``status output error saga``; without ``saga`` if it was terminated
 =================  =========================================================================================

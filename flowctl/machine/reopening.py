@@ -35,6 +35,9 @@ _ENDS = frozenset(
 )
 """How a step ended, and what of that is decided anew. Of an attempt, everything is."""
 
+_LISTED = frozenset({"not_undone", "undo_skipped"})
+"""What is said of steps that were left as they are."""
+
 _WAITS = frozenset({"sleep", "wait_for_signal"})
 """Verbs whose start fixes their end: it is fixed anew."""
 
@@ -108,8 +111,15 @@ class _Reopening:
             interrupted = self._facts.pop((ROOT, kind, 0), None)
             if interrupted is not None:
                 self._since(interrupted.order, ROOT)
-        for kind in ("held", "compensating"):
-            self._facts.pop((ROOT, kind, 0), None)
+        self._facts.pop((ROOT, "held", 0), None)
+        undoing = self._facts.pop((ROOT, "compensating", 0), None)
+        if undoing is not None:
+            self._forget_listed(undoing.order)
+
+    def _forget_listed(self, since: int) -> None:
+        """Nothing was undone since then: that it could not be, is said when it is tried again."""
+        for key in [key for key, fact in self._facts.items() if key[1] in _LISTED and fact.order > since]:
+            del self._facts[key]
 
     def undo_again(self, steps: Iterable[str]) -> None:
         """What could not be undone is undone now; the run's own course stays what it was."""

@@ -48,7 +48,7 @@ _LEAVES = (ActivityStep, WorkflowStep, SendSignalStep, SleepStep, WaitStep)
 _OPENINGS = frozenset({"condition", "read", "started", "case"})
 """How a step began: what is known of it before anything inside of it."""
 
-_OWN = frozenset({"deadline", "cancelled", "held", "withheld", "left"})
+_OWN = frozenset({"deadline", "cancelled", "held", "withheld", "left", "not_undone", "undo_skipped"})
 """What every run decides for itself."""
 
 _NOWHERE = Place(sys.maxsize, "", None)

@@ -163,6 +163,8 @@ _SENTENCES: Mapping[str, Callable[[Json], tuple[str, str]]] = {
     "reopened": _reopened,
     "withheld": _plainly("cancelled", "did not begin, because the run was paused"),
     "rolled_back": lambda fact: ("failed", f"{', '.join(map(escape, fact['failed']))} could not be undone"),
+    "not_undone": _plainly("completed", "is left as it is: it cannot be undone"),
+    "undo_skipped": _plainly("completed", "is left as it is: a person has seen to it"),
     "recovered": _plainly("running", "taken over after its worker was lost"),
     "lost": lambda fact: ("retrying", f"its worker was lost ({fact['count']}), the same attempt runs again"),
     "output": lambda fact: ("completed", f"output  {inline(fact.get('output'))}"),

@@ -95,7 +95,7 @@ def predict(case: Data, kill: Loss | None = None) -> Prediction:
     status, output, why = walker.run()
     return Prediction(
         walker.expectation(status, output, why),
-        min(world.closest, walker.closest_notes("undone", "failed", "not_undone")),
+        min(world.closest, walker.closest_notes("undone", "failed", "in_doubt", "not_undone")),
         walker.closest_notes("call"),
         tuple(walker.open),
         frozenset(walker.containers),
@@ -779,17 +779,15 @@ class Walker(Traveller):
             for item in ordered:
                 if item.undo is None:
                     self.note("not_undone", item.path)
-                elif stopped:
-                    left.append(item.path)
-                elif self._undo_one(item, item.undo, why):
+                elif not stopped and self._undo_one(item, item.undo, why):
                     self.note("undone", item.path)
                     self.states[item.path] = "compensated"
                 else:
                     left.append(item.path)
-                    stopped = item.undo.get("on_failure") == "stop"
-                    self.states[item.path] = "compensation_failed"
-            for path in left:
-                self.note("failed", path)
+                    self.note("failed", item.path)
+                    if not stopped:
+                        self.states[item.path] = "compensation_failed"
+                    stopped = stopped or item.undo.get("on_failure") == "stop"
         return left
 
     def _undo_one(self, item: Registered, undo: Data, why: Error | None) -> bool:

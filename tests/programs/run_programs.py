@@ -114,9 +114,8 @@ def differences(prediction: Prediction, observed: Observed, slack: int, *, timed
     found = unlike(expect, observed, slack=slack)
     told = observed.status["saga"]
     for name in ("undone", "failed", "not_undone", "in_doubt"):
-        one, other = saga[name], told[name]
-        if (sorted(one) != sorted(other)) if name == "in_doubt" else (one != other):
-            found.append(f"saga.{name}: expected {one}, got {other}")
+        if saga[name] != told[name]:
+            found.append(f"saga.{name}: expected {saga[name]}, got {told[name]}")
     found += _calls(prediction, observed)
     listed = {step["path"]: step["status"] for step in observed.status["steps"]}
     more = {path: listed[path] for path in listed.keys() - expect["steps"].keys() - prediction.containers}
