@@ -22,7 +22,7 @@ from flowctl.model import Policy
 from flowctl.path import ROOT, Path, chain_number
 from flowctl.runtime import Answer, End, Mode, RunInfo, Settled, Thunk
 from flowctl.state import ENDED, RunStatus, may_follow
-from flowctl.trampoline import Trampoline
+from flowctl.trampoline import Future, Trampoline
 
 log = logging.getLogger("flowctl.machine")
 
@@ -64,6 +64,7 @@ class Machine:
         self._record = self._recall(entries)
         self._core = Core(run, host, self._record, Trampoline(), self.advance, self._expire, self._wake)
         self._root = self._core.trampoline.root
+        self._holds: dict[str, Future[None]] = {}
         self._deadlines = Deadlines(self._core)
         self._waits = Waits(self._core, self._deadlines)
         calls = Calls(self._core, self._deadlines, self._waits)
@@ -328,13 +329,19 @@ class Machine:
         return self._record.standing.skipped
 
     async def hold(self, path: Path, failure: Failure) -> None:
-        """See ``Runtime``."""
+        """See ``Runtime``. The end of the run reaches it behind a shield too: in ``finally`` nobody else could
+        make it go on.
+        """
         self.decide(path, "held", lambda: {"error": failure.to_json()})
+        if self._root.reason is not None:
+            raise Cancelled(self._root)
         self._core.held[path] = failure
+        self._holds[path] = until = self._core.trampoline.future()
         try:
-            await self._core.trampoline.wait(self._core.trampoline.future())
+            await self._core.trampoline.wait(until)
         finally:
             self._core.held.pop(path, None)
+            self._holds.pop(path, None)
 
     def heed(self, *, begins: bool = False) -> None:
         """See ``Runtime``."""
@@ -357,7 +364,7 @@ class Machine:
             else:
                 self._requests.hear(message)
                 if message.kind == "cancel" and standing.cancelled:
-                    self._root.cancel(Failure("Cancelled", message.data["reason"]))
+                    self._cancel(Failure("Cancelled", message.data["reason"]))
         if standing.ended:
             self.drop()
         self._core.gate.set(shut=self._held_back or standing.paused or self._retry is not None)
@@ -382,7 +389,12 @@ class Machine:
         """The run's life is over, unless it is being undone already: that may take its time."""
         if not self._compensating and self._root.reason is None:
             self._record.primary(ROOT, "timed_out", {})
-            self._root.cancel(_run_timeout())
+            self._cancel(_run_timeout())
+
+    def _cancel(self, reason: Failure) -> None:
+        self._root.cancel(reason)
+        for until in list(self._holds.values()):
+            until.fail(Cancelled(self._root))
 
     def _restore_cancellation(self) -> None:
         """A recorded cancellation is in force from the top: what was answered before it is still served."""

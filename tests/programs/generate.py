@@ -266,7 +266,7 @@ class _Maker:
             step["timeout"] = self.limit(800, 6_000 if self.chance(self._trouble) else 30_000)
         if self.chance(12 + self._trouble) and not place.cleaning:
             step["optional"] = True
-        elif self._holds and self.chance(12) and not (place.at_once or place.undoing or place.cleaning):
+        elif self._holds and self.chance(12) and not (place.at_once or place.undoing):
             step["on_failure"] = self.pick(("hold", "compensate"))
         if verb != "activity" and not place.undoing and verb not in ("fail", "rollback") and self.chance(12):
             step["compensate"] = self.compensation(place, verb)

@@ -112,6 +112,7 @@ class Walker(Traveller):
         self.case = case
         self.document: Data = case["workflow"]
         self.scope = scope
+        self.whole = list(self.cuts)
         self.registered: list[Registered] = []
         self.notes: list[Noted] = []
         self.states: dict[str, str] = {}
@@ -131,10 +132,9 @@ class Walker(Traveller):
 
     def run(self) -> tuple[str, Any, Error | None]:
         """The whole document: status, output and error at the end."""
-        root = list(self.cuts)
         try:
             output = self._steps_and_output()
-            for cut in sorted(root, key=lambda cut: cut.at):
+            for cut in sorted(self.whole, key=lambda cut: cut.at):
                 if self.passed(cut):
                     raise Interrupted(cut)
         except Interrupted as interrupted:
@@ -289,11 +289,16 @@ class Walker(Traveller):
         if step.get("optional") and failed.error["type"] not in NOT_ABSORBED:
             return
         if step.get("on_failure") == "hold":
-            try:
-                self.wait(NEVER)
-            except Interrupted:
-                raise
+            self.hold()
         raise Failed(failed.error, undo=failed.undo or step.get("on_failure") == "compensate") from None
+
+    def hold(self) -> None:
+        """Wait for whatever ends the run: that is heard of in ``finally`` as well."""
+        around, self.cuts = self.cuts, list(dict.fromkeys([*self.whole, *self.cuts]))
+        try:
+            self.wait(NEVER)
+        finally:
+            self.cuts = around
 
     def at_step(self, step: Data, path: str, key: str) -> None:
         """From here on ``step`` is this one, unless something is being undone."""
@@ -617,7 +622,8 @@ class Walker(Traveller):
         walkers, decided = self._walk_all(thunks, limit, deciding[wait])
         self._join(walkers)
         for walker in walkers:
-            if walker is not None and walker.end[0] == "interrupted" and walker.end[1] in self.cuts:
+            around = [*self.cuts, *self.whole]
+            if walker is not None and walker.end[0] == "interrupted" and walker.end[1] in around:
                 raise Interrupted(walker.end[1])
         if decided is not None:
             if any(cut.at <= decided.now for cut in self.cuts):
@@ -722,6 +728,7 @@ class Walker(Traveller):
         ended = [other for other in before if other is not None and other.now <= start]
         walker.received = self.received.union(*(other.received for other in ended))
         walker.inherited = frozenset(walker.received)
+        walker.survived, walker.whole = list(self.survived), self.whole
         return walker
 
     def go(self, thunk: Callable[[Walker], Any]) -> None:

@@ -226,10 +226,10 @@ class World:
                 moment = loss.back
         return moment
 
-    def loss(self, start: int, end: int, suffered: Sequence[Loss]) -> Loss | None:
-        """The first loss that hits an attempt, besides those that it has suffered."""
+    def loss(self, start: int, end: int, survived: Sequence[Loss]) -> Loss | None:
+        """The first loss that hits an attempt, besides those that whoever makes it has survived."""
         for loss in self.losses:
-            if loss in suffered:
+            if loss in survived:
                 continue
             if loss.edge == "real" and loss.at >= start:
                 self.before(loss.at, end)
@@ -256,6 +256,7 @@ class Traveller:
         self.heard = now
         self.cuts = list(cuts)
         self.received = set(received)
+        self.survived: list[Loss] = []
         self.lane = "/"
         self.has_waited = False
 
@@ -312,8 +313,8 @@ class Traveller:
         """Make one attempt, again and again if its worker is lost. ``timeout`` is asked each time; ``once``:
         a lost worker is a failure.
         """
-        suffered: list[Loss] = []
-        while len(suffered) < MAX_LOST_WORKERS:
+        suffered = 0
+        while suffered < MAX_LOST_WORKERS:
             length, outcome = act.end(timeout(), silence, self.world)
             start, end, cut = self.now, self.now + length, self.next_cut()
             told = cut is not None and self.world.before(cut.at, end)
@@ -321,11 +322,12 @@ class Traveller:
                 end, outcome = cut.at, TOLD
             if told and cut is not None:
                 self.world.moments.add(cut.at)
-            loss = self.world.loss(start, end, suffered)
+            loss = self.world.loss(start, end, self.survived)
             if loss is None:
                 self.pass_to(end)
                 gone = told and outcome.kind == "failed"
                 return dataclasses.replace(outcome, kind="cancelled") if gone else outcome
+            self.survived.append(loss)
             self.now = self.heard = max(self.now, loss.back)
             self.world.moments.add(self.now)
             self.has_waited = True
@@ -334,7 +336,7 @@ class Traveller:
                 self.due = max(self.due, cut.at)
                 return TOLD
             self.due = self.now
-            suffered.append(loss)
+            suffered += 1
             if once:
                 break
         return Outcome("failed", error=error("WorkerLost"), uncertain=True)
