@@ -10,7 +10,7 @@ dataclass, which writes itself as source and compiles it, takes twenty times as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -86,7 +86,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     ``timeout`` is the whole step's, for every verb but ``activity``, whose is per attempt
     (``ActivityStep.policy``). ``irreversible`` is the author's message, or "" if there is none. ``reads``
     names the facts of the run that its expressions read and that must be recorded when read (``elapsed``,
-    ``history_length``, ``history_size``).
+    ``history_length``, ``history_size``). ``secret_result``: what it results in may be the output of a secret
+    step inside of it (``ends_secret``).
     """
 
     verb: ClassVar[str]
@@ -106,6 +107,19 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     description: str | None = None
     metadata: Mapping[str, Any] | None = None
     reads: frozenset[str] = frozenset()
+    secret_result: bool = False
+
+
+def ends_secret(steps: Sequence[Step]) -> bool:
+    """Whether a list of steps may result in the output of a secret one: that of the last step that runs. What
+    an author writes in an ``output`` is for others to see.
+    """
+    for step in reversed(steps):
+        if step.secret or (step.secret_result and step.output is None):
+            return True
+        if step.condition is None:
+            return False
+    return False
 
 
 class ActivityStep(Step, frozen=True, kw_only=True, eq=False):
@@ -170,6 +184,11 @@ class ParallelBranch(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     ids: tuple[str, ...]
     output: Template | None = None
+
+    @property
+    def secret_result(self) -> bool:
+        """As of a step."""
+        return self.output is None and ends_secret(self.steps)
 
 
 class ParallelStep(Step, frozen=True, kw_only=True, eq=False):
@@ -373,3 +392,8 @@ class Workflow(msgspec.Struct, frozen=True, eq=False):
     undo: Mapping[str, Compensation] = {}
     reads: frozenset[str] = frozenset()
     resolved: dict[Step, ResolvedPolicy] = msgspec.field(default_factory=dict)
+
+    @property
+    def secret_result(self) -> bool:
+        """As of a step."""
+        return self.output is None and ends_secret(self.steps)

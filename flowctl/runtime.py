@@ -63,7 +63,7 @@ class Call(msgspec.Struct, frozen=True):
 
     ``arguments`` is the canonical JSON of the keyword arguments, with null where a secret goes;
     ``secrets`` maps JSON pointers to the parts of the text to put there. ``timeout`` is per attempt.
-    ``digest`` is over all that makes it this call.
+    ``digest`` is over all that makes it this call. ``closes``: the child that it starts ends with the run.
     """
 
     name: str
@@ -77,6 +77,7 @@ class Call(msgspec.Struct, frozen=True):
     retry: RetryPolicy
     secret: bool = False
     kind: CallKind = "activity"
+    closes: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -134,7 +135,7 @@ class End(msgspec.Struct, frozen=True):
     """How a run ended. ``saga`` lists paths: ``undone failed in_doubt not_undone skipped``.
 
     ``left`` is what can still be undone, as data for whoever undoes it: a parent, or the successor, whose
-    input is the ``output`` of a run that ``continued``.
+    input is the ``output`` of a run that ``continued``. ``secret``: the output may be that of a secret step.
     """
 
     status: RunStatus
@@ -142,6 +143,7 @@ class End(msgspec.Struct, frozen=True):
     error: Failure | None
     saga: dict[str, list[str]]
     left: Mapping[str, Any] = {}
+    secret: bool = False
 
 
 class Runtime(Protocol):

@@ -14,7 +14,8 @@ The rules:
    be undone stays what it was, whatever its compensation could do.
    After a retry the facts of the new generation count, step by step; a step that had ended goes on when
    something inside of it does.
-4. What ``secret: true`` covers shows no data: the step, everything beneath it, and its compensation.
+4. What ``secret: true`` covers shows no data: the step, everything beneath it, and its compensation. Neither
+   does a result that is, or has in it, what such a step ended with (``secret_output``).
    References to secrets are shown as the author wrote them.
 
 Times inside are milliseconds; what leaves here has RFC 3339 text in UTC.
@@ -75,7 +76,8 @@ def status_document(
     """The document. ``steps`` are the last ``count``, or ``count`` from number ``first`` (from 1) on."""
     fold = Fold.of(entries)
     steps = fold.page(first=first, count=count)
-    return _document(run, fold) | {"input": _plain(run.input), "output": _plain(run.output), "steps": steps}
+    output = None if fold.secret_output else _plain(run.output)
+    return _document(run, fold) | {"input": _plain(run.input), "output": output, "steps": steps}
 
 
 def summary(run: Run, entries: Iterable[Entry] | None = None) -> dict[str, Any]:
@@ -157,6 +159,8 @@ class SecretPaths:
         data = fact.data
         if _LEFT in data:
             data = data | {_LEFT: _without_secrets(data[_LEFT])}
+        if data.get("secret_output"):
+            data = {key: value for key, value in data.items() if key != "output"}
         if not self.covers(fact.path):
             return data
         return {key: value for key, value in data.items() if key not in _HIDDEN}
@@ -217,7 +221,7 @@ class Fold:
     """What the facts of a run add up to. ``add`` them in order.
 
     ``steps`` are the instances that were reached, in order; ``entries`` how many entries were seen;
-    ``error`` why the run compensates, until its row says it.
+    ``error`` why the run compensates, until its row says it; ``secret_output``: nobody is to see its output.
     """
 
     def __init__(self) -> None:
@@ -225,6 +229,7 @@ class Fold:
         self.secret = SecretPaths()
         self.entries = 0
         self.error: Any = None
+        self.secret_output = False
         self._known: dict[str, Step] = {}
         self._parts: set[str] = set()
         self._undoing: list[Step] = []
@@ -310,6 +315,7 @@ class Fold:
             ended_well = fact.data["status"] in (RunStatus.COMPLETED, RunStatus.CONTINUED)
             self._interrupt(fact.at, _S.COMPLETED if ended_well else _S.CANCELLED)
             self._settle_undoing(fact)
+            self.secret_output = "secret_output" in fact.data
 
     def _interrupt(self, at: int, blocks: StepStatus) -> None:
         for step in self.steps:
@@ -369,7 +375,7 @@ def _started(step: Step, fact: Fact) -> None:
 
 def _completed(step: Step, fact: Fact) -> None:
     step.begin(fact)
-    step.output, step.error = fact.data.get("output"), None
+    step.output, step.error = None if "secret_output" in fact.data else fact.data.get("output"), None
     step.end(_S.COMPLETED, fact.at)
 
 

@@ -212,7 +212,7 @@ class NoteTaker:
 
     def unpause(self, run_id: str) -> dict[str, Any]:
         self.calls.append(("unpause", run_id))
-        return {"id": run_id, "status": "waiting"}
+        return {"id": run_id, "status": "paused" if self.document_of_run["error"] else "waiting"}
 
     def resume(self, run_id: str) -> dict[str, Any]:
         self.calls.append(("resume", run_id))

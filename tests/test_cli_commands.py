@@ -147,6 +147,17 @@ def test_what_only_accepts_says_how_to_go_on_if_nobody_is_there(
     assert "flowctl resume" not in flowctl(command, "order-1").out
 
 
+@pytest.mark.parametrize("command", ["pause", "unpause"])
+def test_what_a_failed_step_holds_is_let_go_by_no_resume(
+    flowctl: Flowctl, backend: NoteTaker, command: str
+) -> None:
+    error = {"type": "Boom", "message": "no", "step": "b", "cause": None}
+    backend.document_of_run = RUN | {"status": "paused", "error": error, "steps": []}
+    out = flowctl(command, "order-1").out
+    assert "flowctl resume" not in out
+    assert "a failed step holds it; `flowctl retry order-1`" in out
+
+
 def test_resume_lifts_a_pause_first(flowctl: Flowctl, backend: NoteTaker) -> None:
     flowctl("resume", "order-1", "--json")
     assert [call[0] for call in backend.calls if call[0] != "close"] == ["resume", "drive"]

@@ -91,3 +91,15 @@ def test_what_is_secret_is_left_out_and_says_so(journal: MemoryJournal, run: Run
     assert [line.get("redacted", False) for line in lines[1:]] == [True, True, False]
     assert lines[1]["then"][0]["data"]["name"] == "mail.send"
     assert chain(lines)[-1] == lines[-1]["hash"], "the chain goes on behind what was left out"
+
+
+def test_an_output_that_is_secret_is_left_out_of_the_row_and_of_the_end(
+    journal: MemoryJournal, run: Run
+) -> None:
+    run.output = {"pin": "4711"}
+    end = {"status": "completed", "output": run.output, "secret_output": True}
+    summed = Fact("block", "completed", 3, data={"output": {"pin": "4711"}, "secret_output": True})
+    journal.commit([Change(run, [Entry(summed, [Fact("", "ended", 3, data=end)])], state_changed=True)])
+    lines = exported(journal, run)
+    assert "4711" not in json.dumps(lines)
+    assert lines[1]["redacted"]

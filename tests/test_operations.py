@@ -136,13 +136,22 @@ def test_children_that_a_run_waits_for_are_terminated_with_it() -> None:
     assert statuses == {"case": "terminated", "case/kid": "terminated", "case/alone": "completed"}
 
 
-def _family(events: list[Event]) -> VirtualWorld:
+def test_a_detached_child_that_closes_with_its_parent_is_cancelled_when_that_is_terminated() -> None:
+    world = _family([Event(5_000, "terminate", "terminate", True)], alone="cancel")
+    world.live(None, "after")
+    journal = MemoryJournal(world.store)
+    [alone] = [run for run in journal.list_runs() if run.id == "case/alone"]
+    assert (alone.status, alone.completed_at) == ("cancelled", START + 5_000)
+    assert alone.error["message"] == "its parent case was terminated"
+
+
+def _family(events: list[Event], *, alone: str = "abandon") -> VirtualWorld:
     case = Case.parse(
         {
             "case": "a family",
             "workflow": {
                 "steps": [
-                    {"id": "alone", "workflow": "kid", "detached": True, "on_parent_close": "abandon"},
+                    {"id": "alone", "workflow": "kid", "detached": True, "on_parent_close": alone},
                     {"id": "kid", "workflow": "kid"},
                 ]
             },

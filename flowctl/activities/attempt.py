@@ -49,6 +49,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
     ``uncertain``: there is no usable answer, and the effect may have happened all the same. ``cancelled``: it
     failed after it had been told to stop. ``heartbeat`` are the last details it reported, null if none.
+    ``secret``: nobody is to see the value.
     """
 
     value: bytes | None = None
@@ -56,6 +57,7 @@ class Outcome(msgspec.Struct, frozen=True):
     uncertain: bool = False
     cancelled: bool = False
     heartbeat: Any = None
+    secret: bool = False
 
 
 class Handle(Protocol):

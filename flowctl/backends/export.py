@@ -51,6 +51,8 @@ def _run_json(run: Run, entries: list[Entry]) -> dict[str, Any]:
     columns = {name: value for name, value in msgspec.structs.asdict(run).items() if name not in _OWN}
     head = entries[-1].hash if entries else run.head
     size = sum(len(encode_entry(entry)) for entry in entries)
+    if any("secret_output" in fact.data for entry in entries[-1:] for fact in entry.facts() if not fact.path):
+        columns["output"] = None
     return columns | {"entries": len(entries), "size": size, "head": head.hex()}
 
 

@@ -22,7 +22,7 @@ def drive(invocation: Invocation, backend: Backend, run_id: str, wait: int) -> i
     except KeyboardInterrupt:
         raise Interrupted(
             f"run {run_id} was interrupted; nothing durable is lost",
-            hint=f"`{_resume_command(invocation, run_id)}` goes on",
+            hint=f"`{_command(invocation, 'resume', run_id)}` goes on",
             details={"id": run_id},
         ) from None
     return EXIT_CODES[RunStatus(document["status"])]
@@ -47,14 +47,19 @@ def accepted(
         output.write_json({"id": answer["id"], "status": answer["status"]})
         return 0
     from flowctl.render import escape
+    from flowctl.render.commands import is_held
 
-    output.write(escape(f"{answer['id']}: {what}"))
-    if not RunStatus(answer["status"]).ended and not backend.is_live(answer["id"]):
-        output.write(f"nobody is driving it; `{_resume_command(invocation, answer['id'])}` goes on")
+    run_id, status = answer["id"], RunStatus(answer["status"])
+    output.write(escape(f"{run_id}: {what}"))
+    if status == RunStatus.PAUSED and is_held(backend.status(run_id)):
+        retry, cancel = (_command(invocation, command, run_id) for command in ("retry", "cancel"))
+        output.write(f"a failed step holds it; `{retry}` goes on from there, `{cancel}` undoes what it did")
+    elif not status.ended and not backend.is_live(run_id):
+        output.write(f"nobody is driving it; `{_command(invocation, 'resume', run_id)}` goes on")
     return 0
 
 
-def _resume_command(invocation: Invocation, run_id: str) -> str:
+def _command(invocation: Invocation, command: str, run_id: str) -> str:
     import shlex
 
-    return shlex.join(["flowctl", "resume", run_id, *(["--db", invocation.db] if invocation.db else [])])
+    return shlex.join(["flowctl", command, run_id, *(["--db", invocation.db] if invocation.db else [])])

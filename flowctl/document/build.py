@@ -50,6 +50,7 @@ from flowctl.model import (
     WhileStep,
     Workflow,
     WorkflowStep,
+    ends_secret,
 )
 from flowctl.path import ROOT
 
@@ -185,7 +186,8 @@ class _Builder:
             self.ids.append(step["id"])
         make, fields = _VERBS[verb]
         attributes = self.attributes(step, verb) | fields(self, step)
-        built = make(segment=segment, reads=_reads(self.own), **attributes)
+        secret = _secret_result(attributes)
+        built = make(segment=segment, reads=_reads(self.own), secret_result=secret, **attributes)
         if built.compensation is not None:
             self.undo[self.path] = built.compensation
         self.own, self.path = own, path
@@ -455,6 +457,14 @@ def _deprecated(written: bool | str | None) -> str | None:
     if isinstance(written, str):
         return written
     return "no reason given" if written else None
+
+
+def _secret_result(fields: Fields) -> bool:
+    """Whether a step results in what may be the output of a secret one."""
+    clauses = (*fields.get("cases", ()), *fields.get("catches", ()))
+    lists = [fields.get("steps", ()), *(clause.steps for clause in clauses)]
+    branches = fields.get("branches", ())
+    return any(map(ends_secret, lists)) or any(branch.secret_result for branch in branches)
 
 
 def _reads(references: Iterable[tuple[str, ...]]) -> frozenset[str]:

@@ -36,7 +36,7 @@ async def execute(workflow: Workflow, input: Mapping[str, Any], rt: Runtime) -> 
     if "why" in rt.inherited:
         return await _undo(branch, Failure.from_json(rt.inherited["why"]))
     try:
-        output = await _steps_and_output(branch)
+        output, secret = await _steps_and_output(branch)
         rt.heed()
     except StepFailed as failed:
         return await _fail(branch, failed)
@@ -47,11 +47,13 @@ async def execute(workflow: Workflow, input: Mapping[str, Any], rt: Runtime) -> 
         return End(RunStatus.CONTINUED, continued.input, None, branch.saga.to_json(), left)
     await close_children(branch)
     left = branch.saga.bequest(rt.info.id) if rt.info.parent_id is not None else {}
-    return End(RunStatus.COMPLETED, output, None, branch.saga.to_json(), left)
+    return End(RunStatus.COMPLETED, output, None, branch.saga.to_json(), left, secret)
 
 
-async def _steps_and_output(branch: Branch) -> Any:
+async def _steps_and_output(branch: Branch) -> tuple[Any, bool]:
+    """The output, and whether it may be that of a secret step."""
     workflow = branch.workflow
+    secret = workflow.secret_result
     try:
         output = await run_steps(workflow.steps, branch, ROOT)
         branch.scope.at_step(ROOT, None)
@@ -61,11 +63,11 @@ async def _steps_and_output(branch: Branch) -> Any:
             with failures(ROOT):
                 output = workflow.output.render(branch.scope).value
     except Returned as returned:
-        output = returned.value
+        output, secret = returned.value, False
     problem = workflow.check_output(output)
     if problem is not None:
         raise StepFailed(Failure("InvalidOutput", f"the output does not fit output_schema: {problem}"))
-    return output
+    return output, secret
 
 
 async def _fail(branch: Branch, failed: StepFailed) -> End:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flowctl.errors import Cancelled, ExpressionError, Failure, StepFailed
 from flowctl.interpreter.branch import Branch
-from flowctl.interpreter.steps import Returned, about, begin, failures, run_steps, verb
+from flowctl.interpreter.steps import Returned, about, begin, completed, failures, run_steps, verb
 from flowctl.interpreter.undoing import roll_back
 from flowctl.model import BlockStep, Catch, RollbackStep, SwitchStep, TryStep
 from flowctl.path import Path
@@ -20,7 +20,7 @@ from flowctl.runtime import Answer
 async def _steps(step: BlockStep, branch: Branch, path: Path) -> Answer:
     branch.rt.decide(path, "started", lambda: about(step))
     output = await run_steps(step.steps, branch, path)
-    return branch.rt.decide(path, "completed", lambda: {"output": output}).of("output")
+    return completed(step, branch, path, output)
 
 
 @verb(SwitchStep)
@@ -37,7 +37,7 @@ async def _switch(step: SwitchStep, branch: Branch, path: Path) -> Answer:
     for case in step.cases:
         if case.segment == chosen:
             output = await run_steps(case.steps, branch, path / chosen)
-    return branch.rt.decide(path, "completed", lambda: {"output": output}).of("output")
+    return completed(step, branch, path, output)
 
 
 @verb(TryStep)
@@ -54,7 +54,7 @@ async def _try(step: TryStep, branch: Branch, path: Path) -> Answer:
         await _finally(step, branch, path)  # if this fails, that is the failure
         raise
     await _finally(step, branch, path)
-    return branch.rt.decide(path, "completed", lambda: {"output": output}).of("output")
+    return completed(step, branch, path, output)
 
 
 async def _guarded(step: TryStep, branch: Branch, path: Path) -> Any:

@@ -12,6 +12,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from flowctl import values
 from flowctl.errors import ExpressionError
 from flowctl.expressions import Rendered, Template
@@ -44,7 +46,13 @@ def child_call(step: WorkflowStep, branch: Branch, path: Path) -> Call:
     kind: CallKind = "detached" if step.detached else "workflow"
     policy = Policy(retry=step.policy.retry).over(_CHILD)
     key = path.idempotency_key(branch.rt.info.id)
-    return _call(step.child.text, rendered, policy, key, secret=step.secret, kind=kind)
+    call = _call(step.child.text, rendered, policy, key, secret=step.secret, kind=kind)
+    return msgspec.structs.replace(call, closes=True) if closes_with_parent(step) else call
+
+
+def closes_with_parent(step: WorkflowStep) -> bool:
+    """Whether the child is left to itself, but for its parent's end."""
+    return step.detached and step.on_parent_close == "cancel"
 
 
 def engine_call(

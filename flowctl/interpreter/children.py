@@ -8,7 +8,7 @@ import msgspec
 
 from flowctl.errors import Control, InvalidInput
 from flowctl.interpreter.branch import Branch
-from flowctl.interpreter.calls import child_call, engine_call
+from flowctl.interpreter.calls import child_call, closes_with_parent, engine_call
 from flowctl.interpreter.steps import about, failures, verb
 from flowctl.model import ContinueStep, SendSignalStep, WorkflowStep
 from flowctl.path import Path
@@ -29,7 +29,7 @@ async def _workflow(step: WorkflowStep, branch: Branch, path: Path) -> Answer:
         call = child_call(step, branch, path)
     branch.scope.args = msgspec.json.decode(call.arguments)
     answer = await branch.rt.activity(path, call)
-    if step.detached and step.on_parent_close == "cancel" and not answer.served:
+    if closes_with_parent(step) and not answer.served:
         branch.saga.closing.append(path.child_id(branch.rt.info.id, answer.attempt))
     return answer
 

@@ -8,7 +8,7 @@ from typing import Any
 from flowctl.errors import Failure, StepFailed
 from flowctl.interpreter.branch import Branch
 from flowctl.interpreter.parts import Part
-from flowctl.interpreter.steps import about, failures, run_steps, verb
+from flowctl.interpreter.steps import about, completed, failures, run_steps, verb
 from flowctl.model import LoopStep, UntilStep, WhileStep
 from flowctl.path import Path
 from flowctl.runtime import Answer
@@ -23,7 +23,7 @@ async def _while(step: WhileStep, branch: Branch, path: Path) -> Answer:
             raise _too_many(step, path)
         previous = await _iterate(step, branch, path, index, previous)
         index += 1
-    return branch.rt.decide(path, "completed", lambda: {"output": previous}).of("output")
+    return completed(step, branch, path, previous)
 
 
 @verb(UntilStep)
@@ -35,14 +35,14 @@ async def _until(step: UntilStep, branch: Branch, path: Path) -> Answer:
         if index == step.max_iterations:
             raise _too_many(step, path)
         previous = await _iterate(step, branch, path, index, previous)
-    return branch.rt.decide(path, "completed", lambda: {"output": previous}).of("output")
+    return completed(step, branch, path, previous)
 
 
 async def _iterate(step: LoopStep, branch: Branch, path: Path, index: int, previous: Any) -> Any:
     here = path.iteration(index)
     names = {"loop": {"index": index, "previous": previous}}
     body = partial(run_steps, step.steps, path=here)
-    part = Part("iteration", here, step.ids, names, body, keeps_vars=True)
+    part = Part("iteration", here, step.ids, names, body, step.secret_result, keeps_vars=True)
     answer = await part.run(branch)
     branch.scope.heard(answer.at)
     return answer.value

@@ -13,7 +13,7 @@ from typing import Any
 
 from flowctl.errors import Failure, StepFailed
 from flowctl.interpreter.branch import Branch
-from flowctl.interpreter.steps import begin
+from flowctl.interpreter.steps import begin, result_of
 from flowctl.path import Path
 from flowctl.runtime import Answer
 
@@ -31,7 +31,8 @@ class PartFailed(StepFailed):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
     """``names`` are what its expressions see besides: the element, ``loop``. ``verb`` is ``branch`` or
-    ``iteration``. ``keeps_vars``: variables that it sets last.
+    ``iteration``. ``secret``: its result may be that of a secret step. ``keeps_vars``: variables that it sets
+    last.
     """
 
     verb: str
@@ -39,6 +40,7 @@ class Part:
     ids: Iterable[str]
     names: dict[str, Any]
     body: Body
+    secret: bool
     keeps_vars: bool = False
 
     async def run(self, outer: Branch) -> Answer:
@@ -73,7 +75,8 @@ class Part:
             outer.saga.absorb(inner.saga)
             if self.keeps_vars:
                 outer.scope.vars = inner.scope.vars
-        return rt.decide(path, "completed", lambda: {"output": output} | self._left(inner, before))
+        result = result_of(output, secret=self.secret)
+        return rt.decide(path, "completed", lambda: result | self._left(inner, before))
 
     def _left(self, inner: Branch, before: Mapping[str, Any]) -> dict[str, Any]:
         """What outlives the part besides its result; ``before`` are the variables it found."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from flowctl.errors import Cancelled, Control, Failure, FlowctlError, StepFailed, failure_of
 from flowctl.interpreter.branch import Branch
 from flowctl.interpreter.saga import Fate, Registered
-from flowctl.model import ActivityStep, BlockStep, Step, WaitStep, WorkflowStep
+from flowctl.model import ActivityStep, BlockStep, Step, WaitStep, WorkflowStep, ends_secret
 from flowctl.path import Path
 from flowctl.runtime import Answer, CallCancelled, CallFailed
 
@@ -64,7 +64,8 @@ async def run_block(steps: Sequence[Step], branch: Branch, path: Path) -> Answer
     """
     branch.rt.decide(path, "started", lambda: {"verb": BlockStep.verb})
     output = await run_steps(steps, branch, path)
-    return branch.rt.decide(path, "completed", lambda: {"output": output})
+    secret = ends_secret(steps)
+    return branch.rt.decide(path, "completed", lambda: result_of(output, secret=secret))
 
 
 async def run_step(step: Step, branch: Branch, path: Path) -> tuple[bool, Any]:
@@ -146,6 +147,17 @@ def begin(branch: Branch, path: Path, data: dict[str, Any]) -> None:
         branch.rt.decide(path, "started", lambda: data)
 
 
+def completed(step: Step, branch: Branch, path: Path, output: Any) -> Answer:
+    """A step that is made of others has its result."""
+    secret = step.secret_result
+    return branch.rt.decide(path, "completed", lambda: result_of(output, secret=secret)).of("output")
+
+
+def result_of(output: Any, *, secret: bool) -> dict[str, Any]:
+    """A result, as what sums up other results tells it. ``secret``: it may be that of a secret step."""
+    return {"output": output, "secret_output": True} if secret else {"output": output}
+
+
 def about(step: Step) -> dict[str, Any]:
     """What the first fact of a step tells about it."""
     return {"verb": step.verb, "secret": True} if step.secret else {"verb": step.verb}
@@ -216,7 +228,7 @@ def _registered(
         result=answer.value,
         key=branch.scope.key if called else None,
         child=path.child_id(branch.rt.info.id, answer.attempt) if attached else None,
-        secret=step.secret,
+        secret=step.secret or step.secret_result,
     )
 
 

@@ -18,7 +18,7 @@ from flowctl.errors import ExpressionError, Failure
 from flowctl.interpreter.branch import Branch
 from flowctl.interpreter.parts import Part, PartFailed
 from flowctl.interpreter.saga import Saga
-from flowctl.interpreter.steps import about, failures, run_steps, verb
+from flowctl.interpreter.steps import about, completed, failures, run_steps, verb
 from flowctl.interpreter.undoing import roll_back
 from flowctl.model import ForeachStep, ParallelBranch, ParallelStep, Wait
 from flowctl.path import Path
@@ -33,7 +33,14 @@ async def _parallel(step: ParallelStep, branch: Branch, path: Path) -> Answer:
     branch.rt.decide(path, "started", lambda: about(step))
     branches = sorted(step.branches, key=lambda each: each.name)  # nothing depends on how they were written
     parts = [
-        Part("branch", path / each.name, each.ids, {}, partial(_branch, each, path / each.name))
+        Part(
+            "branch",
+            path / each.name,
+            each.ids,
+            {},
+            partial(_branch, each, path / each.name),
+            each.secret_result,
+        )
         for each in branches
     ]
     joined = await _join(branch, path, parts, step.wait, step.concurrency or len(parts))
@@ -42,7 +49,7 @@ async def _parallel(step: ParallelStep, branch: Branch, path: Path) -> Answer:
         output = {"branch": branches[joined[0]].name, "output": joined[1]}
     else:
         output = {each.name: result for each, result in zip(branches, joined, strict=True)}
-    return branch.rt.decide(path, "completed", lambda: {"output": output}).of("output")
+    return completed(step, branch, path, output)
 
 
 async def _branch(branch: ParallelBranch, path: Path, inner: Branch) -> Any:
@@ -68,12 +75,13 @@ async def _foreach(step: ForeachStep, branch: Branch, path: Path) -> Answer:
             step.ids,
             {step.variable: element, "loop": {"index": index, "first": index == 0, "last": index == last}},
             partial(run_steps, step.steps, path=path.iteration(index)),
+            step.secret_result,
         )
         for index, element in enumerate(elements)
     ]
     joined = await _join(branch, path, parts, step.wait, step.concurrency)
     output = {"index": joined[0], "output": joined[1]} if isinstance(joined, tuple) else joined
-    return branch.rt.decide(path, "completed", lambda: {"output": output}).of("output")
+    return completed(step, branch, path, output)
 
 
 def _elements(value: Any) -> list[Any]:

@@ -18,8 +18,10 @@ The rules:
 The kinds of facts, and the keys of their ``data``:
 
 =================  =========================================================================================
-started            an attempt, or a wait: ``verb name input digest secrets`` or ``verb names until``
-completed          ``output``; of a signal ``message`` too, the inbox number of what was received
+started            an attempt, or a wait: ``verb name input digest secrets`` or ``verb names until``;
+                   ``closes`` if the child that it starts is to end with the run
+completed          ``output``; of a signal ``message`` too, the inbox number of what was received;
+                   ``secret_output`` if it may be that of a secret step
 failed             ``error``, ``uncertain``, ``retry_at`` if another attempt follows, ``heartbeat``
 cancelled          ``uncertain`` for an attempt
 lost               ``count``: the worker of this attempt was lost this many times, and it runs again
@@ -33,7 +35,8 @@ withheld           a step was cancelled while a pause kept it from beginning
 not_undone         a step was left as it is when the rest was undone: nothing can undo all of it
 undo_skipped       the same, because a person has seen to it
 reopened           at the root, begins a generation: a retry; ``principal``, ``message`` or ``skip seen``
-ended              at the root: ``status output error saga``; without ``saga`` if it was terminated
+ended              at the root: ``status output error saga secret_output``; without ``saga`` if it was
+                   terminated
 =================  =========================================================================================
 
 What a run that repeats another is served of it has ``served`` besides.

@@ -154,6 +154,8 @@ class Calls:
                 }
             if call.secret:
                 data["secret"] = True
+            if call.closes:
+                data["closes"] = True
         return self._core.record.rider(path, "started", data, progress.number)
 
     async def _recover(self, path: Path, call: Call, progress: _Progress) -> Ended:
@@ -240,6 +242,8 @@ class Calls:
             data: dict[str, Any] = {"output": msgspec.Raw(outcome.value)}
             if call.secret:
                 data["secret"] = True
+            if outcome.secret:
+                data["secret_output"] = True
             answer = record.primary(path, "completed", data, number)
             return "completed", Answer(
                 {"output": msgspec.json.decode(outcome.value)}, answer.at, answer.order

@@ -329,8 +329,8 @@ class Machine:
         return self._record.standing.skipped
 
     async def hold(self, path: Path, failure: Failure) -> None:
-        """See ``Runtime``. The end of the run reaches it behind a shield too: in ``finally`` nobody else could
-        make it go on.
+        """See ``Runtime``. A cancellation of the run reaches it behind a shield too: in ``finally`` nothing
+        else could make it go on.
         """
         self.decide(path, "held", lambda: {"error": failure.to_json()})
         if self._root.reason is not None:
@@ -421,6 +421,8 @@ class Machine:
         data = {"status": end.status, "output": end.output, "error": error, "saga": end.saga}
         if end.left:
             data["left"] = end.left
+        if end.secret:
+            data["secret_output"] = True
         self.run.completed_at = self._record.rider(ROOT, "ended", data).at
         if end.status == RunStatus.CONTINUED:
             self._successor = self._continue(end)

@@ -63,10 +63,14 @@ def _resume(remark: str) -> Callable[[Json, int], Iterable[Command]]:
     return lambda doc, now: [(["resume", doc["id"]], remark)]
 
 
-def _paused(doc: Json, now: int) -> Iterator[Command]:
-    """One that is held has an error, and has undone nothing yet."""
+def is_held(doc: Json) -> bool:
+    """Whether a failed step holds the run: then it has an error, and has undone nothing yet."""
     undoing = any(step["compensation"] is not None for step in doc["steps"])
-    if doc["error"] is None or undoing:
+    return doc["status"] == "paused" and doc["error"] is not None and not undoing
+
+
+def _paused(doc: Json, now: int) -> Iterator[Command]:
+    if not is_held(doc):
         yield ["resume", doc["id"]], "let it go on"
         return
     yield ["history", doc["id"]], "look at what happened"

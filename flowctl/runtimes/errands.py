@@ -217,7 +217,8 @@ class _Child(_Errand):
 
     def ended(self, run: Run) -> None:
         if run.status == RunStatus.COMPLETED:
-            self.over(Outcome(value=values.encode(run.output)))
+            secret = self.errands.kin.has_secret_output(run)
+            self.over(Outcome(value=values.encode(run.output), secret=secret))
             return
         cause = Failure.from_json(run.error) if run.error is not None else None
         because = f", because of {cause.type}: {cause.message}" if cause is not None else ""

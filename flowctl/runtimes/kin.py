@@ -100,12 +100,20 @@ class Kin:
         except RunClosed:
             return None
 
+    def has_secret_output(self, ended: Run) -> bool:
+        """Whether the output of a run may be that of a secret step."""
+        return self._workflow_of(ended.digest).secret_result and "secret_output" in self._end(ended)
+
     def _left(self, child: Run) -> Mapping[str, Any]:
-        for entry in reversed(self._journal.entries(child.id)):
+        left: Mapping[str, Any] = self._end(child).get("left", {})
+        return left
+
+    def _end(self, run: Run) -> Mapping[str, Any]:
+        """What was recorded when it ended."""
+        for entry in reversed(self._journal.entries(run.id)):
             for fact in entry.facts():
                 if fact.path == ROOT and fact.kind == "ended":
-                    left: Mapping[str, Any] = fact.data.get("left", {})
-                    return left
+                    return fact.data
         return {}
 
     def _relative(self, of: Run, run_id: str, workflow: Workflow, input: Mapping[str, Any]) -> Run:

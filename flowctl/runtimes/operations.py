@@ -45,11 +45,15 @@ class Operations:
         return self._ask("unpause", run) if run.status == RunStatus.PAUSED else run
 
     def terminate(self, run_id: str, *, principal: str | None = None) -> Run:
-        """End a run at once, and the children that it waits for. Nothing is undone."""
+        """End a run at once, and the children that it waits for. Nothing is undone. Detached children that
+        are to end with it are cancelled.
+        """
         terminated = self._ask("terminate", self.permitted("terminate", run_id), principal)
-        for child in self._awaited(terminated):
-            if child.status not in ENDED:
-                self.terminate(child.id, principal=principal)
+        awaited, closing = self._children(terminated)
+        for child in self._live(awaited):
+            self.terminate(child.id, principal=principal)
+        for child in self._live(closing):
+            self._ask("cancel", child, principal, {"reason": f"its parent {run_id} was terminated"})
         return terminated
 
     def retry(self, run_id: str, *, skip: Sequence[str] = (), principal: str | None = None) -> Run:
@@ -119,23 +123,32 @@ class Operations:
         self._journal.commit([change])
         return change.run
 
-    def _awaited(self, run: Run) -> Iterator[Run]:
-        """The latest of each chain of children that a run waits for: those whose step has not ended."""
+    def _children(self, run: Run) -> tuple[list[str], list[str]]:
+        """The children that a run waits for, those whose step has not ended; and those that end with it."""
         called: dict[str, str] = {}
         begun: dict[str, int] = {}
+        closing: list[str] = [*((run.inherited or {}).get("left") or {}).get("closing", ())]
         for entry in self._journal.entries(run.id):
             for fact in entry.facts():
                 if fact.data.get("verb") == "workflow" and "name" in fact.data:
                     called[fact.path] = fact.data["name"]
-                if fact.kind == "started" and fact.path in called:
+                if "closes" in fact.data and "served" not in fact.data:
+                    closing.append(Path(fact.path).child_id(run.id, fact.attempt))
+                elif fact.kind == "started" and fact.path in called:
                     begun[fact.path] = fact.attempt
                 elif fact.kind in ("completed", "failed", "cancelled"):
                     begun.pop(fact.path, None)
-        for path, attempt in begun.items():
-            undoes = called[path].endswith("~undo")
-            child = called[path] if undoes else Path(path).child_id(run.id, attempt)
+        awaited = [
+            called[path] if called[path].endswith("~undo") else Path(path).child_id(run.id, attempt)
+            for path, attempt in begun.items()
+        ]
+        return awaited, closing
+
+    def _live(self, children: list[str]) -> Iterator[Run]:
+        """The latest of the chain of each, if that has not ended."""
+        for child in children:
             latest = self._journal.latest_of(child)
-            if latest is not None:
+            if latest is not None and latest.status not in ENDED:
                 yield latest
 
 
