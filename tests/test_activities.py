@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import functools
+import gc
 import logging
 import threading
 import types
@@ -645,7 +646,9 @@ def test_an_attempt_without_an_answer_times_out_once(function: Callable[..., Any
     assert len(stage.outcomes) == 1
 
 
-def test_the_loop_does_not_wait_for_a_coroutine_that_never_heeds() -> None:
+def test_the_loop_does_not_wait_for_a_coroutine_that_never_heeds_nor_complains(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def function() -> None:
         while True:
             try:
@@ -654,6 +657,8 @@ def test_the_loop_does_not_wait_for_a_coroutine_that_never_heeds() -> None:
                 continue
 
     assert failure(play(function, timeout=20)).type == "Timeout"
+    gc.collect()
+    assert caplog.records == []
 
 
 def test_a_result_after_the_timeout_is_ignored() -> None:

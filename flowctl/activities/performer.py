@@ -230,8 +230,9 @@ class _Coroutine(_Call):
         self.told = True
         task = self._task()
         task.cancel()
-        # asyncio.run waits for all tasks it knows of, and this one may never end
+        # asyncio.run waits for all tasks it knows of, and this one may never end; that is no news at exit
         asyncio.tasks._unregister_task(task)
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
         self.finish(outcome)
 
     async def run(self) -> None:
