@@ -68,12 +68,13 @@ class Act:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
-    """One entry of the ledger: an attempt that was really asked for."""
+    """One entry of the ledger: an attempt that was really asked for, by a run of the case."""
 
     path: str
     attempt: int
     key: str
     args: Any
+    run: str
 
 
 class ScriptedActivities:
@@ -98,7 +99,7 @@ class ScriptedActivities:
     def act(self, attempt: Attempt) -> Act:
         """The answer to this attempt."""
         args, _ = reveal(attempt.args, attempt.secrets, self.secrets.get)
-        asked = Asked(str(attempt.path), attempt.attempt, attempt.idempotency_key, args)
+        asked = Asked(str(attempt.path), attempt.attempt, attempt.idempotency_key, args, attempt.run_id)
         return self._answer(attempt.name, asked, attempt.started_at - START)
 
     def declared(self, activity: str) -> Policy | None:
@@ -126,7 +127,8 @@ class ScriptedActivities:
     def _activity(self, name: str) -> Activity:
         async def scripted(ctx: ActivityContext, **args: Any) -> Any:
             now = round(asyncio.get_running_loop().time() * 1000)
-            act = self._answer(name, Asked(str(ctx.path), ctx.attempt, ctx.idempotency_key, args), now)
+            asked = Asked(str(ctx.path), ctx.attempt, ctx.idempotency_key, args, ctx.run_id)
+            act = self._answer(name, asked, now)
             await _play(act, ctx)
             if act.outcome.failure is not None:
                 raise _exception(act.outcome.failure)

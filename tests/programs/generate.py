@@ -30,7 +30,7 @@ Step = dict[str, Any]
 
 VERBS = frozenset(
     {"activity", "sleep", "wait_for_signal", "steps", "switch", "set", "return", "fail"}
-    | {"parallel", "foreach", "while", "until", "try", "rollback", "pivot"}
+    | {"parallel", "foreach", "while", "until", "try", "rollback", "pivot", "workflow", "patch"}
 )
 """The words that programs are made of; ``pivot`` is an attribute that changes as much as a verb."""
 
@@ -42,10 +42,12 @@ MAX_INSTANCES = 120
 WEIGHTS = {
     "activity": 40, "set": 7, "sleep": 7, "wait_for_signal": 6, "steps": 8, "switch": 7, "fail": 2,
     "return": 1, "parallel": 9, "foreach": 7, "while": 4, "until": 4, "try": 10, "rollback": 3,
+    "workflow": 6, "patch": 1,
 }  # fmt: skip
 
-NESTING = frozenset({"steps", "switch", "parallel", "foreach", "while", "until", "try"})
+NESTING = frozenset({"steps", "switch", "parallel", "foreach", "while", "until", "try", "workflow"})
 LOOPS = frozenset({"foreach", "while", "until"})
+CALLS = frozenset({"activity", "workflow"})
 UNDOING = frozenset({"activity", "set", "sleep", "wait_for_signal", "steps", "switch"})
 
 INPUT: Step = {"yes": True, "no": False, "list": [3, 1, 2], "map": {"b": 1, "a": 2}}
@@ -116,6 +118,8 @@ class _Maker:
         self._declares: dict[str, Any] = {}
         self._entries: dict[str, Any] = {}
         self._signals: list[str] = []
+        self._children: dict[str, Any] = {}
+        self._made = 0
         self._instances = MAX_INSTANCES
         self._left = 0
         self._trouble = 0
@@ -160,6 +164,21 @@ class _Maker:
         while self._left > 0 and (len(steps) < least or self.chance(90)):
             steps.append(self.step(place, steps))
         workflow: Step = {"steps": steps}
+        events = self.events(losses=losses)
+        self.around(workflow, place)
+        made = {
+            "case": "a random program",
+            "covers": [],
+            "workflow": workflow,
+            "input": {"n": self.number(0, 3)} | INPUT,
+            "activities": self._script,
+            "declares": self._declares,
+            "events": events,
+        }  # fmt: skip
+        return made | ({"children": self._children} if self._children else {})
+
+    def around(self, workflow: Step, place: Place) -> None:
+        """What a document says besides its steps."""
         if self._holds and self.chance(50):
             workflow["on_failure"] = "hold"
         if self.chance(15):
@@ -170,17 +189,7 @@ class _Maker:
             workflow["signals"] = {name: {} for name in self._signals}
         if self.chance(30):
             workflow["output"] = {"a": self.template(place), "b": self.template(place)}
-        events = self.events(losses=losses)
         workflow["timeout"] = self.life()
-        return {
-            "case": "a random program",
-            "covers": [],
-            "workflow": workflow,
-            "input": {"n": self.number(0, 3)} | INPUT,
-            "activities": self._script,
-            "declares": self._declares,
-            "events": events,
-        }  # fmt: skip
 
     def life(self) -> str:
         """How long the run may live: long enough for what the document writes down."""
@@ -228,7 +237,7 @@ class _Maker:
         self._left -= 1
         self._instances -= place.factor
         verb = self.verb(place)
-        named = verb == "activity" or self.chance(60)
+        named = verb in CALLS or self.chance(60)
         step: Step = {"id": self.name()} if named else {}
         if self.chance(75 if verb in ("fail", "return") else 10):
             step["if"] = self.condition(place)
@@ -251,7 +260,7 @@ class _Maker:
         if place.undoing:
             allowed &= UNDOING
         if place.cleaning:
-            allowed -= {"fail", "return", "rollback"}
+            allowed -= {"fail", "return", "rollback", "workflow"}
         if place.in_repetition:
             allowed -= {"rollback"}
         if place.depth >= MAX_DEPTH or self._left < 1:
@@ -264,15 +273,20 @@ class _Maker:
         """What all verbs share."""
         if verb not in ("activity", "wait_for_signal") and self.chance(20 if verb in NESTING else 4):
             step["timeout"] = self.limit(800, 6_000 if self.chance(self._trouble) else 30_000)
+        if verb in CALLS and not place.undoing and self.chance(4):
+            step["commit"] = True
         if self.chance(12 + self._trouble) and not place.cleaning:
             step["optional"] = True
         elif self._holds and self.chance(12) and not (place.at_once or place.undoing):
             step["on_failure"] = self.pick(("hold", "compensate"))
-        if verb != "activity" and not place.undoing and verb not in ("fail", "rollback") and self.chance(12):
+        undone = verb not in ("activity", "fail", "rollback") and not place.undoing
+        if undone and self.chance(12):
             step["compensate"] = self.compensation(place, verb)
+        elif verb == "workflow" and self.chance(12):
+            step["compensate"] = "rollback"
         if self.chance(8) and verb not in ("fail", "rollback"):
             shapes: list[Any] = [{"r": "${{ result }}"}, ["${{ result }}", "${{ args }}"]]
-            if verb == "activity":
+            if verb in CALLS:
                 shapes += ["r is ${{ result }}"] + ["${{ result.id }}"] * (self._trouble > 4)
             step["output"] = self.pick(shapes)
         movable = not (place.at_once or place.undoing or verb in ("fail", "rollback"))
@@ -361,8 +375,8 @@ class _Maker:
             slow["heartbeats"] = [self.time(100, 400)]
         return ([slow, fine] if self.chance(40) else slow), policy
 
-    def retry(self) -> Any:
-        """A retry policy."""
+    def retry(self, *, lost: bool = True) -> Any:
+        """A retry policy. ``lost``: it may say what becomes of an attempt that lost its worker."""
         if self.chance(8):
             return False
         made: Step = {"attempts": self.number(1, 4), "delay": self.time(100, 1_500)}
@@ -376,7 +390,7 @@ class _Maker:
             made["retryable"] = [self.pick(TYPES)]
         if self.chance(15):
             made["non_retryable"] = [self.pick(TYPES)]
-        if self.chance(8):
+        if lost and self.chance(8):
             made["on_worker_lost"] = "fail"
         return made
 
@@ -490,7 +504,31 @@ class _Maker:
     def _return(self, place: Place, step: Step, before: Sequence[Step]) -> Step:
         return {"return": self.template(place)}
 
-    # --- verbs that are coming
+    def _patch(self, place: Place, step: Step, before: Sequence[Step]) -> Step:
+        self._made += 1
+        return {"patch": {"id": f"change_{self._made}", "min": 1, "max": self.number(1, 3)}}
+
+    # --- children
+
+    def _workflow(self, place: Place, step: Step, before: Sequence[Step]) -> Step:
+        name = f"child_{step['id']}"
+        made: Step = {"workflow": name, "with": "${{ input }}"}
+        if self.chance(30):
+            made["with"] = {**INPUT, "n": self.template(place)}
+        if self.chance(15 + self._trouble):
+            made["retry"] = self.retry(lost=False)
+        self._children[name] = self.child(place)
+        return made
+
+    def child(self, place: Place) -> Step:
+        """A document of its own. No signal comes there: what it waits for takes its time."""
+        around = self._entries, self._signals, self._longest
+        self._entries, self._signals, self._longest = {}, [], 0
+        own = Place([], set(), place.depth + 1, place.factor, at_once=place.at_once, own_time=True)
+        document: Step = {"steps": self.steps(own)}
+        self.around(document, own)
+        self._entries, self._signals, self._longest = around
+        return document
 
     def _parallel(self, place: Place, step: Step, before: Sequence[Step]) -> Step:
         branches: Step = {}

@@ -15,8 +15,8 @@ from tests.programs.world import Cut, Error
 Data = Mapping[str, Any]
 
 VERBS = (
-    "activity", "sleep", "wait_for_signal", "switch", "parallel", "foreach", "while", "until", "try",
-    "set", "patch", "attributes", "fail", "return", "rollback", "steps",
+    "activity", "workflow", "sleep", "wait_for_signal", "switch", "parallel", "foreach", "while", "until",
+    "try", "set", "patch", "attributes", "fail", "return", "rollback", "steps",
 )  # fmt: skip
 """``steps`` comes last, because loops have it as an attribute."""
 

@@ -64,6 +64,9 @@ START = parse_timestamp("2026-01-01T00:00:00Z")
 
 NOT_ABSORBED = ("ExpressionError", "InvalidInput")
 
+UNDONE = {"undone": "compensated", "failed": "compensation_failed"}
+"""The state of a step by what became of it; one that cannot be undone stays what it was."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
@@ -111,6 +114,7 @@ class Walker(Traveller):
         super().__init__(world, 0, 0, cuts, ())
         self.case = case
         self.document: Data = case["workflow"]
+        self.run_id, self.name, self.began = RUN_ID, "case", 0
         self.scope = scope
         self.whole = list(self.cuts)
         self.registered: list[Registered] = []
@@ -183,7 +187,7 @@ class Walker(Traveller):
             kind: [note.path for note in notes if note.kind == kind]
             for kind in ("undone", "failed", "in_doubt", "not_undone")
         }
-        first = {note.path.partition("#")[0]: note.data for note in reversed(calls)}
+        first = {note.path.rpartition("#")[0]: note.data for note in reversed(calls)}
         return {
             "status": status,
             "output": output,
@@ -202,6 +206,10 @@ class Walker(Traveller):
         notes = sorted((n for n in self.notes if n.kind in kinds), key=lambda note: note.at)
         pairs = itertools.pairwise(notes)
         return min((b.at - a.at for a, b in pairs if not related(a.lane, b.lane)), default=NEVER)
+
+    def label(self, call: str) -> str:
+        """A call's path and attempt, with the run if it is another than the first."""
+        return call if self.run_id == RUN_ID else f"{self.run_id}/{call}"
 
     def note(self, kind: str, path: str, data: Any = None) -> None:
         """Something happened now."""
@@ -226,7 +234,7 @@ class Walker(Traveller):
 
     def step(self, step: Data, path: str) -> tuple[bool, Any]:
         """One step with all its attributes: whether it ran, and its output."""
-        self.at_step(step, path, f"{RUN_ID}/{path}")
+        self.at_step(step, path, f"{self.run_id}/{path}")
         try:
             if "if" in step and not self.test(step["if"], path):
                 self.show(step, path, "skipped")
@@ -254,14 +262,18 @@ class Walker(Traveller):
         def body() -> Any:
             return getattr(self, f"_{verb}")(step, path)
 
-        if verb == "activity":
-            value = self._activity(step, path, before)
+        calls = {"activity": self._activity, "workflow": self._workflow}.get(verb)
+        if calls is not None and (verb == "activity" or "timeout" not in step):
+            value = calls(step, path, before)
+        elif calls is not None:
+            over = error("Timeout", step=path)
+            value = self.within(parse_duration(step["timeout"]), over, lambda: calls(step, path, before))
         elif "timeout" in step and verb != "wait_for_signal":
             value = self.within(parse_duration(step["timeout"]), error("Timeout", step=path), body)
         else:
             value = body()
-        if verb != "activity":
-            self.at_step(step, path, f"{RUN_ID}/{path}")
+        if calls is None:
+            self.at_step(step, path, f"{self.run_id}/{path}")
             self.args = None
             self.completed(step, path, step.get("compensate", "none"), before, value)
         return self.value(step["output"], path, result=value, args=self.args) if "output" in step else value
@@ -317,7 +329,8 @@ class Walker(Traveller):
 
     def names(self, more: Data) -> Scope:
         """What expressions see now."""
-        run = {"id": RUN_ID, "workflow": "case", "version": 1, "elapsed": self.now / 1000}
+        run = {"id": self.run_id, "workflow": self.name, "version": 1}
+        run["elapsed"] = (self.now - self.began) / 1000
         told = {"now": format_timestamp(START + self.heard), "run": run}
         return Scope(self.scope.steps, self.scope.vars, told | self.scope.extra | dict(more))
 
@@ -339,7 +352,7 @@ class Walker(Traveller):
 
     def _activity(self, step: Data, path: str, before: Scope) -> Any:
         entry = self.entry(step["activity"])
-        key = f"{RUN_ID}/{path}"
+        key = f"{self.run_id}/{path}"
         if "idempotency_key" in step:
             key = self.value(step["idempotency_key"], path)
             self.at_step(step, path, self._must_be(str, key, path))
@@ -350,15 +363,19 @@ class Walker(Traveller):
         if called.failed is None and called.cut is None:
             self.completed(step, path, undo, before, called.value)
             return called.value
+        raise self.unfinished(step, path, undo, before, called)
+
+    def unfinished(self, step: Data, path: str, undo: Any, before: Scope, called: Called) -> Leaving:
+        """A call that did not complete may have had an effect: undo that, or own up to the doubt."""
         if called.attempted:
-            if undo != "none" and undo.get("after") == "attempted":
+            if isinstance(undo, dict) and undo.get("after") == "attempted":
                 self.register(step, path, undo, before, None, called.at)
             elif called.uncertain and (undo != "none" or step.get("irreversible")):
                 self.note("in_doubt", path)
         if called.cut is not None:
-            raise Interrupted(called.cut)
+            return Interrupted(called.cut)
         assert called.failed is not None
-        raise Failed(called.failed)
+        return Failed(called.failed)
 
     def _must_be(self, kind: type[T], value: Any, path: str) -> T:
         if not isinstance(value, kind):
@@ -391,7 +408,7 @@ class Walker(Traveller):
                 over = begun + total
             elif self.now >= over:
                 self.open.append("'total_timeout' was over before an attempt began")
-            self.note("call", f"{path}#{number}", {"args": args, "key": key})
+            self.note("call", self.label(f"{path}#{number}"), {"args": args, "key": key})
             started = self.now
             outcome = self.attempt(
                 self.world.act(registered, number),
@@ -404,7 +421,7 @@ class Walker(Traveller):
                 return Called(ended, outcome.value)
             uncertain = uncertain or outcome.uncertain
             if self.world.kill is not None and self.world.kill.at == started:
-                self.unasked.add(f"{path}#{number}")
+                self.unasked.add(self.label(f"{path}#{number}"))
             if outcome.kind == "cancelled":
                 return Called(ended, cut=self.next_cut(), uncertain=uncertain)
             assert outcome.error is not None
@@ -420,6 +437,98 @@ class Walker(Traveller):
             except Interrupted as interrupted:
                 return Called(ended, cut=interrupted.cut, uncertain=uncertain)
         raise AssertionError("the last attempt is not followed by another")
+
+    # --- children
+
+    def _workflow(self, step: Data, path: str, before: Scope) -> Any:
+        self.args = args = self._must_be(dict, self.value(step.get("with", {}), path), path)
+        undo = step.get("compensate", "rollback")
+        called, child = self.call_child(step, path, args)
+        if called.failed is not None or called.cut is not None:
+            raise self.unfinished(step, path, undo, before, called)
+        undo = {"rollback": child} if undo == "rollback" else undo
+        self.completed(step, path, undo, before, called.value)
+        return called.value
+
+    def call_child(
+        self, step: Data, path: str, args: Any, otherwise: RetryPolicy = ONCE
+    ) -> tuple[Called, Walker | None]:
+        """Run a child, again if it fails and that is asked for; and the one that completed."""
+        retry = retry_policy(step["retry"]) if "retry" in step else otherwise
+        uncertain = False
+        for number in range(1, retry.attempts + 1):
+            try:
+                self.heed()
+            except Interrupted as interrupted:
+                attempted = number > 1
+                return Called(self.due, cut=interrupted.cut, attempted=attempted, uncertain=uncertain), None
+            child = self.child(step["workflow"], path, number, args)
+            status, output, why = child.run()
+            self.take_over(child)
+            if status == "completed":
+                return Called(self.now, output), child
+            uncertain = uncertain or status == "compensation_failed"
+            ended, cut = self.now, self.next_cut()
+            if cut is not None and (child.was_told(why) or self.world.before(cut.at, self.now)):
+                return Called(ended, cut=cut, uncertain=uncertain), None
+            failed = error("ChildFailed", step=path, attempt=number, cause=why)
+            if not retry.again(number, Failure.from_json(failed)):
+                return Called(ended, failed=failed, uncertain=uncertain), None
+            try:
+                self.wait(ended + retry.wait(number, 0.5))
+            except Interrupted as interrupted:
+                return Called(ended, cut=interrupted.cut, uncertain=uncertain), None
+        raise AssertionError("the last attempt is not followed by another")
+
+    def child(self, name: str, path: str, number: int, args: Any) -> Walker:
+        """A run of its own. What reaches its parent is passed on to it."""
+        run_id = f"{self.run_id}/{path}" + (f"#{number}" if number > 1 else "")
+        told = error("Cancelled", f"its parent {self.run_id} was cancelled")
+        cuts = [Cut(cut.at, told, message=True, relayed=True) for cut in self.cuts]
+        return self._relative(run_id, name, args, cuts)
+
+    def _relative(self, run_id: str, name: str, args: Any, cuts: Sequence[Cut]) -> Walker:
+        document = self.case["children"][name]
+        life = Cut(self.now + parse_duration(document.get("timeout", "24h")), error("Timeout"))
+        scope = Scope(dict.fromkeys(ids_in(document["steps"]), PENDING), {}, {"input": args})
+        walker = Walker(self.world, self.case, scope, [life, *cuts])
+        walker.document, walker.run_id, walker.name = document, run_id, name
+        walker.now = walker.due = walker.heard = walker.began = self.now
+        walker.lane, walker.survived, walker.signals = self.lane, list(self.survived), []
+        return walker
+
+    def was_told(self, why: Error | None) -> bool:
+        """Whether a run ended because its parent was cancelled."""
+        return any(cut.relayed and cut.error is why for cut in self.whole)
+
+    def take_over(self, relative: Walker) -> None:
+        """Another run has ended, for which this one waited. Of what it did only the calls are seen."""
+        self.notes += [note for note in relative.notes if note.kind == "call"]
+        self.open += relative.open
+        self.unasked |= relative.unasked
+        self.survived = relative.survived
+        self.has_waited = True
+        self.now = self.heard = max(self.now, relative.now)
+        self.due = max(self.due, relative.due)
+        self.world.moments.add(self.now)
+        if any(self._in_one_gap(cut.at, self.due) for cut in self.cuts):
+            self.world.closest = 0
+
+    def undo_child(self, child: Walker, why: Error | None) -> str:
+        """Undo what a child left, by a run of its own."""
+        if child.registered:
+            run = self._relative(f"{child.run_id}~undo", child.name, child.scope.extra["input"], ())
+            run.scope = child.scope
+            run.undo(child.registered, why)
+            self.take_over(run)
+            kinds = {note.kind for note in run.notes}
+            if kinds & {"failed", "in_doubt"}:
+                return "failed"
+            if "not_undone" in kinds:
+                return "not_undone"
+        return "not_undone" if child.pivoted else "undone"
+
+    # --- what a document says of activities
 
     def entry(self, name: str) -> Data:
         """The activity entry of that name, if it is one."""
@@ -719,6 +828,8 @@ class Walker(Traveller):
         self, path: str, start: int, cuts: Iterable[Cut], before: Iterable[Walker | None], *, alone: bool
     ) -> Walker:
         walker = Walker(self.world, self.case, self.scope.inner(), cuts)
+        walker.document, walker.run_id, walker.name = self.document, self.run_id, self.name
+        walker.began, walker.signals = self.began, self.signals
         walker.now, walker.due = start, self.due if start == self.now else start
         walker.heard = self.heard
         if alone and path.endswith("]"):  # one after the other is no fork
@@ -784,45 +895,48 @@ class Walker(Traveller):
         left, stopped = [], False
         with self.shielded():
             for item in ordered:
-                if item.undo is None:
-                    self.note("not_undone", item.path)
-                elif not stopped and self._undo_one(item, item.undo, why):
-                    self.note("undone", item.path)
-                    self.states[item.path] = "compensated"
-                else:
+                became = "not_undone" if item.undo is None else "failed"
+                if item.undo is not None and not stopped:
+                    became = self._undo_one(item, item.undo, why)
+                    self.states |= {item.path: UNDONE[became]} if became in UNDONE else {}
+                self.note(became, item.path)
+                if item.undo is not None and became == "failed":
                     left.append(item.path)
-                    self.note("failed", item.path)
-                    if not stopped:
-                        self.states[item.path] = "compensation_failed"
                     stopped = stopped or item.undo.get("on_failure") == "stop"
         return left
 
-    def _undo_one(self, item: Registered, undo: Data, why: Error | None) -> bool:
+    def _undo_one(self, item: Registered, undo: Data, why: Error | None) -> str:
+        if "rollback" in undo:
+            return self.undo_child(undo["rollback"], why)
         around, path = self.scope, f"{item.path}.undo"
         step = {"id": item.id, "path": item.path, "idempotency_key": item.key}
         self.scope = item.scope.inner(
             undo.get("steps", ()), result=item.result, args=item.args, error=why, step=step, undoing=True
         )
         try:
+            if "workflow" in undo:
+                args = self._must_be(dict, self.value(undo.get("with", {}), path), path)
+                called, _ = self.call_child(undo, path, args, COMPENSATION)
+                return "undone" if called.failed is None else "failed"
             if "activity" in undo:
-                return self._undo_by_call(undo, path)
+                return "undone" if self._undo_by_call(undo, path) else "failed"
             if "timeout" in undo:
                 over = error("Timeout", step=path)
                 self.within(parse_duration(undo["timeout"]), over, lambda: self.steps(undo["steps"], path))
             else:
                 self.steps(undo["steps"], path)
         except Failed:
-            return False
+            return "failed"
         finally:
             self.scope = around
-        return True
+        return "undone"
 
     def _undo_by_call(self, undo: Data, path: str) -> bool:
         name = undo["activity"]
         args = self.value(undo.get("with", {}), path)
         defaults = {k: v for k, v in self.document.get("defaults", {}).items() if k == "timeout"}
         places = [undo, self.entry(name), self.declared(name), defaults]
-        called = self.call(path, name, args, shortened(f"{RUN_ID}/{path}"), places, COMPENSATION)
+        called = self.call(path, name, args, shortened(f"{self.run_id}/{path}"), places, COMPENSATION)
         return called.failed is None
 
 

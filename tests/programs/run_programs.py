@@ -37,8 +37,9 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from flowctl.clock import format_duration, parse_duration
 from flowctl.errors import FlowctlError
 from flowctl.journal.opening import connect
-from flowctl.testing.conformance import Case, Observed, unlike
+from flowctl.testing.conformance import RUN_ID, Case, Observed, unlike
 from flowctl.testing.embedded import run_embedded
+from flowctl.testing.script import Asked
 from flowctl.testing.virtual import run_virtual
 from tests.programs.generate import program, programs
 from tests.programs.reference import Prediction, predict
@@ -98,11 +99,13 @@ def differences(prediction: Prediction, observed: Observed, slack: int, *, timed
     nothing that can show a time is compared.
     """
     expect = plain(prediction.expect)
-    asked = [dataclasses.replace(asked, args=plain(asked.args)) for asked in observed.asked]
+    asked = [
+        dataclasses.replace(asked, path=_labelled(asked), args=plain(asked.args)) for asked in observed.asked
+    ]
     observed = dataclasses.replace(observed, status=plain(observed.status), asked=asked)
     if prediction.closest_calls <= slack or prediction.unasked:
         del expect["calls"]
-    for path in {call.partition("#")[0] for call in prediction.unasked}:
+    for path in {call.rpartition("#")[0] for call in prediction.unasked}:
         for name in ("args", "keys"):
             expect[name] = {asked: value for asked, value in expect[name].items() if asked != path}
     if not timed:
@@ -122,9 +125,14 @@ def differences(prediction: Prediction, observed: Observed, slack: int, *, timed
     return found + ([f"steps that were not expected: {more}"] if more else [])
 
 
+def _labelled(asked: Asked) -> str:
+    """The path of a call, with the run that made it if it is another than the first."""
+    return asked.path if asked.run == RUN_ID else f"{asked.run}/{asked.path}"
+
+
 BUILT_IN = frozenset(
     {"Timeout", "HeartbeatTimeout", "WorkerLost", "ExpressionError", "BranchesFailed", "IterationLimit"}
-    | {"CompensationFailed"}
+    | {"CompensationFailed", "ChildFailed"}
 )
 """Errors of flowctl's own, whose words are its own as well."""
 

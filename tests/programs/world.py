@@ -40,12 +40,14 @@ def error(kind: str, message: str = "", **rest: Any) -> Error:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Cut:
     """From ``at`` on whoever is inside of it waits no more. ``error`` is what that makes of the run or step.
-    ``message``: it is somebody's message, which a worker must read before it has any effect.
+    ``message``: it is somebody's message, which a worker must read before it has any effect. ``relayed``: a
+    parent passes it on to its child, once it has noticed itself.
     """
 
     at: int
     error: Error
     message: bool = False
+    relayed: bool = False
 
 
 class Leaving(Exception):
@@ -257,6 +259,7 @@ class Traveller:
         self.cuts = list(cuts)
         self.received = set(received)
         self.survived: list[Loss] = []
+        self.signals = world.signals
         self.lane = "/"
         self.has_waited = False
 
@@ -300,7 +303,7 @@ class Traveller:
 
     def receive(self, names: Sequence[str], until: int) -> Signal | None:
         """The oldest signal of those names that was not received yet, or None when the time is up."""
-        heard = (s for s in self.world.signals if s.name in names and s.number not in self.received)
+        heard = (s for s in self.signals if s.name in names and s.number not in self.received)
         signal = next(heard, None)
         if signal is None or (signal.at > self.now and self.world.before(until, signal.at)):
             self.wait(until)
@@ -333,6 +336,8 @@ class Traveller:
             self.has_waited = True
             if cut is not None and cut.at <= self.now:
                 self._guess_among_passed(cut)
+                if cut.relayed and cut.at > loss.at:
+                    self.world.closest = 0
                 self.due = max(self.due, cut.at)
                 return TOLD
             self.due = self.now
