@@ -43,7 +43,7 @@ async def execute(workflow: Workflow, input: Mapping[str, Any], rt: Runtime) -> 
     except Cancelled as cancelled:
         return await _undo(branch, _reason(cancelled))
     except Continued as continued:
-        left = branch.saga.bequest(rt.info.id, f"_run{chain_number(rt.info.id)}.")
+        left = branch.saga.bequest(rt.info.id, f"_run{chain_number(rt.info.id)}.", input)
         return End(RunStatus.CONTINUED, continued.input, None, branch.saga.to_json(), left)
     await close_children(branch)
     left = branch.saga.bequest(rt.info.id) if rt.info.parent_id is not None else {}

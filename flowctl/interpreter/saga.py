@@ -201,9 +201,12 @@ class Saga:
         self.fates += [Fate(*fate) for fate in data.get("fates", ())]
         self.closing += data.get("closing", ())
 
-    def bequest(self, run_id: str, prefix: str = "") -> dict[str, Any]:
+    def bequest(
+        self, run_id: str, prefix: str = "", input: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
         """What is left to undo of a run that has ended, for another run that may undo it: keys are those of
-        the run, orders come before all of the other's own, and ``prefix`` keeps paths apart.
+        the run, orders come before all of the other's own, and ``prefix`` keeps paths apart; ``input`` is the
+        run's, if the other has one of its own.
         """
         items = sorted(self.registered.values(), key=lambda item: item.order)
         registered = [
@@ -212,6 +215,7 @@ class Saga:
                 "key": item.key or item.path.idempotency_key(run_id),
                 "order": number - len(items),
                 "path": str(item.path) if item.path.startswith("_run") else f"{prefix}{item.path}",
+                "captured": item.captured if input is None else _with_input(item, input),
             }
             for number, item in enumerate(items)
         ]
@@ -219,3 +223,9 @@ class Saga:
         if self.closing:
             data["closing"] = list(self.closing)
         return data | {"pivoted": True} if self.pivoted else data
+
+
+def _with_input(item: Registered, input: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The part of the scope that a compensation needs, in a run that has another input."""
+    asks = item.compensation is not None and ("input",) in {name[:1] for name in item.compensation.captures}
+    return {"input": input, **item.captured} if asks else item.captured

@@ -19,6 +19,9 @@ PENDING: Mapping[str, Any] = {"status": "pending", "output": None, "error": None
 RECORDED_WHEN_READ = ("elapsed", "history_length", "history_size")
 """Attributes of ``run`` that change as it goes; a step that reads them records what it read."""
 
+_NOT_EXTRA = frozenset({"input", "steps", "vars", "now", "run"})
+"""Captured names that a scope has a place of its own for, or that are about the moment of undoing."""
+
 _ROOTS = ("input", "steps", "vars", "now", "run", "step")
 
 
@@ -107,12 +110,10 @@ class Scope:
         """A scope made from captured data, for a compensation. ``now`` is this one's: the undo happens
         now.
         """
-        scope = Scope(self._rt, self.input, ids, self.now)
+        scope = Scope(self._rt, captured.get("input", self.input), ids, self.now)
         scope.steps.update(captured.get("steps", {}))
         scope.vars = captured.get("vars", {})
-        scope.extra = {
-            name: value for name, value in captured.items() if name not in ("steps", "vars", "now", "run")
-        }
+        scope.extra = {name: value for name, value in captured.items() if name not in _NOT_EXTRA}
         return scope
 
     def _step(self) -> dict[str, Any]:
