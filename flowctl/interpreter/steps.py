@@ -99,25 +99,41 @@ async def run_step(step: Step, branch: Branch, path: Path) -> tuple[bool, Any]:
 
 async def _run(step: Step, branch: Branch, path: Path) -> Any:
     """Run the verb, register what undoes it, and reshape its output."""
-    rt, saga = branch.rt, branch.saga
     captured = branch.scope.capture(step.compensation.captures) if step.compensation is not None else {}
-    mark = saga.mark()
-    run_verb = _VERBS[type(step)]
+    if step.timeout is None or isinstance(step, WaitStep):
+        answer = await _work(step, branch, path, captured)
+    elif isinstance(step, WorkflowStep):  # what the child did counts, also after the time is up
+        answer = await branch.rt.deadline(path, step.timeout, lambda: _work(step, branch, path, captured))
+    else:
+        mark, run_verb = branch.saga.mark(), _VERBS[type(step)]
+        answer = await branch.rt.deadline(path, step.timeout, lambda: run_verb(step, branch, path))
+        _completed(step, branch, path, captured, answer, mark)
+    _passed(step, branch, answer.order, answer.at)
+    return _reshaped(step, branch, path, answer.value) if step.output is not None else answer.value
+
+
+async def _work(step: Step, branch: Branch, path: Path, captured: dict[str, Any]) -> Answer:
+    """Run the verb, and register what undoes it."""
+    mark = branch.saga.mark()
     try:
-        if step.timeout is not None and not isinstance(step, WaitStep):
-            answer = await rt.deadline(path, step.timeout, lambda: run_verb(step, branch, path))
-        else:
-            answer = await run_verb(step, branch, path)
+        answer = await _VERBS[type(step)](step, branch, path)
     except (CallFailed, CallCancelled) as ended:
         _register_unfinished(step, branch, path, captured, ended)
         raise
-    _passed(step, branch, answer.order, answer.at)
+    _completed(step, branch, path, captured, answer, mark)
+    return answer
+
+
+def _completed(
+    step: Step, branch: Branch, path: Path, captured: dict[str, Any], answer: Answer, mark: int
+) -> None:
+    """The verb has its result: register what undoes it, in place of what its steps registered since."""
+    saga = branch.saga
     if step.pivot:
         saga.pivot()
     if (step.compensation is not None or step.irreversible is not None) and not answer.served:
-        saga.taken_since(mark)  # what undoes a block stands for all that its steps registered
+        saga.taken_since(mark)
         saga.register(_registered(step, branch, path, captured, answer))
-    return _reshaped(step, branch, path, answer.value) if step.output is not None else answer.value
 
 
 # --- what verbs need

@@ -336,8 +336,8 @@ class Traveller:
             self.has_waited = True
             if cut is not None and cut.at <= self.now:
                 self._guess_among_passed(cut)
-                if cut.relayed and cut.at > loss.at:
-                    self.world.closest = 0
+                if (cut.relayed or once) and cut.at > loss.at:
+                    self.world.closest = 0  # whether the loss, or what came in the gap, is noticed first
                 self.due = max(self.due, cut.at)
                 return TOLD
             self.due = self.now
