@@ -97,7 +97,8 @@ class Calls:
                     attempted=not answer.served,
                     uncertain=progress.uncertain,
                 )
-            if not record.has(path, "started", progress.number + 1):
+            following = progress.number + 1  # which may have been called off when it was due
+            if not (record.has(path, "started", following) or record.has(path, "cancelled", following)):
                 await self._back_off(path, progress, answer.value["retry_at"])
 
     # --- one attempt

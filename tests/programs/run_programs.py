@@ -183,7 +183,7 @@ def _unattended(program: Program, begin: int, end: int) -> bool:
 
 
 def _shows_time(program: Program) -> bool:
-    text = json.dumps(program["workflow"])
+    text = json.dumps([program["workflow"], program.get("children")])
     return "${{ now }}" in text or "run.elapsed" in text
 
 
