@@ -64,6 +64,9 @@ async def _steps_and_output(branch: Branch) -> tuple[Any, bool]:
                 output = workflow.output.render(branch.scope).value
     except Returned as returned:
         output, secret = returned.value, False
+    except Continued:
+        branch.rt.heed()  # what was cancelled has no successor
+        raise
     problem = workflow.check_output(output)
     if problem is not None:
         raise StepFailed(Failure("InvalidOutput", f"the output does not fit output_schema: {problem}"))

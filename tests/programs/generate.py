@@ -31,6 +31,7 @@ Step = dict[str, Any]
 VERBS = frozenset(
     {"activity", "sleep", "wait_for_signal", "steps", "switch", "set", "return", "fail"}
     | {"parallel", "foreach", "while", "until", "try", "rollback", "pivot", "workflow", "patch"}
+    | {"send_signal", "continue_as_new"}
 )
 """The words that programs are made of; ``pivot`` is an attribute that changes as much as a verb."""
 
@@ -42,12 +43,13 @@ MAX_INSTANCES = 120
 WEIGHTS = {
     "activity": 40, "set": 7, "sleep": 7, "wait_for_signal": 6, "steps": 8, "switch": 7, "fail": 2,
     "return": 1, "parallel": 9, "foreach": 7, "while": 4, "until": 4, "try": 10, "rollback": 3,
-    "workflow": 6, "patch": 1,
+    "workflow": 6, "patch": 1, "send_signal": 2, "continue_as_new": 1,
 }  # fmt: skip
 
 NESTING = frozenset({"steps", "switch", "parallel", "foreach", "while", "until", "try", "workflow"})
 LOOPS = frozenset({"foreach", "while", "until"})
 CALLS = frozenset({"activity", "workflow"})
+ENDS = frozenset({"return", "continue_as_new"})
 UNDOING = frozenset({"activity", "set", "sleep", "wait_for_signal", "steps", "switch"})
 
 INPUT: Step = {"yes": True, "no": False, "list": [3, 1, 2], "map": {"b": 1, "a": 2}}
@@ -120,6 +122,9 @@ class _Maker:
         self._signals: list[str] = []
         self._children: dict[str, Any] = {}
         self._made = 0
+        self._own: list[str] = []
+        self._above: list[str] | None = None
+        self._is_child = False
         self._instances = MAX_INSTANCES
         self._left = 0
         self._trouble = 0
@@ -185,8 +190,8 @@ class _Maker:
             workflow["defaults"] = self.defaults()
         if self._entries:
             workflow["activities"] = self._entries
-        if self._signals:
-            workflow["signals"] = {name: {} for name in self._signals}
+        if self._signals or self._own:
+            workflow["signals"] = {name: {} for name in (*self._signals, *self._own)}
         if self.chance(30):
             workflow["output"] = {"a": self.template(place), "b": self.template(place)}
         workflow["timeout"] = self.life()
@@ -237,13 +242,15 @@ class _Maker:
         self._left -= 1
         self._instances -= place.factor
         verb = self.verb(place)
-        named = verb in CALLS or self.chance(60)
+        named = verb in CALLS or verb == "send_signal" or self.chance(60)
         step: Step = {"id": self.name()} if named else {}
-        if self.chance(75 if verb in ("fail", "return") else 10):
+        if verb == "continue_as_new":
+            step["if"] = "input.n < 3"
+        elif self.chance(75 if verb in ("fail", "return") else 10):
             step["if"] = self.condition(place)
         at_start = dataclasses.replace(place, seen=list(place.seen), assigned=set(place.assigned))
         step |= getattr(self, f"_{verb}")(place, step, before)
-        if verb != "return":
+        if verb not in ENDS:
             self.attributes(step, verb, at_start)
         if named:
             place.seen.append(step["id"])
@@ -260,7 +267,11 @@ class _Maker:
         if place.undoing:
             allowed &= UNDOING
         if place.cleaning:
-            allowed -= {"fail", "return", "rollback", "workflow"}
+            allowed -= {"fail", "rollback", "workflow", *ENDS}
+        if self._is_child or place.at_once:
+            allowed -= {"continue_as_new"}
+        if place.at_once or place.cleaning or place.factor > 1:
+            allowed -= {"send_signal"}
         if place.in_repetition:
             allowed -= {"rollback"}
         if place.depth >= MAX_DEPTH or self._left < 1:
@@ -474,10 +485,13 @@ class _Maker:
 
     def _wait_for_signal(self, place: Place, step: Step, before: Sequence[Step]) -> Step:
         known = [] if place.at_once or place.factor > 1 else self._signals
-        names = [self.pick(known)] if known and self.chance(30) else [f"sig_{len(self._signals)}"]
-        if known and self.chance(15):
-            names.append(known[0])
-        self._signals += [name for name in names if name not in self._signals]
+        if self._own and not place.at_once and self.chance(50):
+            names = [self.pick(self._own)]
+        else:
+            names = [self.pick(known)] if known and self.chance(30) else [f"sig_{len(self._signals)}"]
+            if known and self.chance(15):
+                names.append(known[0])
+            self._signals += [name for name in names if name not in self._signals]
         made: Step = {"wait_for_signal": names[0] if len(set(names)) == 1 else names}
         made["timeout"] = self.limit(300, 6_000)
         if not self.chance(5 + self._trouble):
@@ -522,13 +536,30 @@ class _Maker:
 
     def child(self, place: Place) -> Step:
         """A document of its own. No signal comes there: what it waits for takes its time."""
-        around = self._entries, self._signals, self._longest
-        self._entries, self._signals, self._longest = {}, [], 0
+        around = self._entries, self._signals, self._longest, self._own, self._above
+        self._above = None if place.at_once or place.factor > 1 else self._own
+        above = self._is_child
+        self._entries, self._signals, self._longest, self._own = {}, [], 0, []
+        self._is_child = True
         own = Place([], set(), place.depth + 1, place.factor, at_once=place.at_once, own_time=True)
         document: Step = {"steps": self.steps(own)}
         self.around(document, own)
-        self._entries, self._signals, self._longest = around
+        self._entries, self._signals, self._longest, self._own, self._above = around
+        self._is_child = above
         return document
+
+    def _send_signal(self, place: Place, step: Step, before: Sequence[Step]) -> Step:
+        """To itself, or to the parent, under a name that nobody else uses; or to nobody."""
+        self._made += 1
+        name = f"own_{self._made}"
+        run, signals = self.pick((("${{ run.id }}", self._own), ("${{ run.parent_id }}", self._above)))
+        if signals is None or self.chance(10):
+            run, signals = "nobody", []
+        signals.append(name)
+        return {"send_signal": {"run": run, "signal": name, "payload": self.template(place)}}
+
+    def _continue_as_new(self, place: Place, step: Step, before: Sequence[Step]) -> Step:
+        return {"continue_as_new": {"input": {**INPUT, "n": "${{ input.n + 1 }}"}}}
 
     def _parallel(self, place: Place, step: Step, before: Sequence[Step]) -> Step:
         branches: Step = {}

@@ -16,7 +16,8 @@ Data = Mapping[str, Any]
 
 VERBS = (
     "activity", "workflow", "sleep", "wait_for_signal", "switch", "parallel", "foreach", "while", "until",
-    "try", "set", "patch", "attributes", "fail", "return", "rollback", "steps",
+    "try", "set", "patch", "attributes", "fail", "return", "rollback", "send_signal",
+    "continue_as_new", "steps",
 )  # fmt: skip
 """``steps`` comes last, because loops have it as an attribute."""
 

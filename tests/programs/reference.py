@@ -45,6 +45,7 @@ from tests.programs.records import (
 )
 from tests.programs.world import (
     NEVER,
+    Continued,
     Cut,
     Error,
     Failed,
@@ -52,6 +53,7 @@ from tests.programs.world import (
     Leaving,
     Loss,
     Returned,
+    Signal,
     Traveller,
     World,
     error,
@@ -96,6 +98,9 @@ def predict(case: Data, kill: Loss | None = None) -> Prediction:
     cuts = [life] if world.cancelled is None else [life, world.cancelled]
     walker = Walker(world, case, scope, cuts)
     status, output, why = walker.run()
+    while status == "continued":
+        walker = walker.successor(output)
+        status, output, why = walker.run()
     return Prediction(
         walker.expectation(status, output, why),
         min(world.closest, walker.closest_notes("undone", "failed", "in_doubt", "not_undone")),
@@ -115,6 +120,7 @@ class Walker(Traveller):
         self.case = case
         self.document: Data = case["workflow"]
         self.run_id, self.name, self.began = RUN_ID, "case", 0
+        self.parent: Walker | None = None
         self.scope = scope
         self.whole = list(self.cuts)
         self.registered: list[Registered] = []
@@ -138,9 +144,9 @@ class Walker(Traveller):
         """The whole document: status, output and error at the end."""
         try:
             output = self._steps_and_output()
-            for cut in sorted(self.whole, key=lambda cut: cut.at):
-                if self.passed(cut):
-                    raise Interrupted(cut)
+            self._heed_all()
+        except Continued as continued:
+            return self._continue(continued)
         except Interrupted as interrupted:
             why = interrupted.cut.error
         except Failed as failed:
@@ -150,6 +156,37 @@ class Walker(Traveller):
         self.undo(self.registered, why)
         return self._status_after(why), None, why
 
+    def _heed_all(self) -> None:
+        """What has ended well is over all the same, if something around it took effect before."""
+        for cut in sorted(self.whole, key=lambda cut: cut.at):
+            if self.passed(cut):
+                raise Interrupted(cut)
+
+    def _continue(self, continued: Continued) -> tuple[str, Any, Error | None]:
+        try:
+            self._heed_all()
+        except Interrupted as interrupted:
+            why = interrupted.cut.error
+            self.undo(self.registered, why)
+            return self._status_after(why), None, why
+        return "continued", continued.value, None
+
+    def successor(self, input: Any) -> Walker:
+        """The run that begins where this one ends. What is registered goes on, and so do signals."""
+        number = int(self.run_id.partition("~")[2] or 1)
+        run_id = f"{RUN_ID}~{number + 1}"
+        walker = self._relative(run_id, self.document, self.name, input, self.whole[1:])
+        walker.received, walker.signals = self.received, self.signals
+        walker.notes = [note for note in self.notes if note.kind == "call"]
+        walker.open, walker.unasked = self.open, self.unasked
+        walker.registered = [
+            item
+            if item.path.startswith("_run")
+            else dataclasses.replace(item, path=f"_run{number}.{item.path}")
+            for item in self.registered
+        ]
+        return walker
+
     def _steps_and_output(self) -> Any:
         try:
             output = self.steps(self.document["steps"], "")
@@ -157,6 +194,8 @@ class Walker(Traveller):
                 output = self.value(self.document["output"], None)
         except Returned as returned:
             self.overtaken(returned, self.cuts)
+            if isinstance(returned, Continued):
+                raise
             output = returned.value
         return output
 
@@ -330,7 +369,7 @@ class Walker(Traveller):
     def names(self, more: Data) -> Scope:
         """What expressions see now."""
         run = {"id": self.run_id, "workflow": self.name, "version": 1}
-        run["elapsed"] = (self.now - self.began) / 1000
+        run |= {"elapsed": (self.now - self.began) / 1000, "parent_id": self.parent and self.parent.run_id}
         told = {"now": format_timestamp(START + self.heard), "run": run}
         return Scope(self.scope.steps, self.scope.vars, told | self.scope.extra | dict(more))
 
@@ -470,6 +509,7 @@ class Walker(Traveller):
             uncertain = uncertain or status == "compensation_failed"
             ended, cut = self.now, self.next_cut()
             if cut is not None and (child.was_told(why) or self.world.before(cut.at, self.now)):
+                self._guess_among_passed(cut)
                 return Called(ended, cut=cut, uncertain=uncertain), None
             failed = error("ChildFailed", step=path, attempt=number, cause=why)
             if not retry.again(number, Failure.from_json(failed)):
@@ -485,16 +525,17 @@ class Walker(Traveller):
         run_id = f"{self.run_id}/{path}" + (f"#{number}" if number > 1 else "")
         told = error("Cancelled", f"its parent {self.run_id} was cancelled")
         cuts = [Cut(cut.at, told, message=True, relayed=True) for cut in self.cuts]
-        return self._relative(run_id, name, args, cuts)
+        child = self._relative(run_id, self.case["children"][name], name, args, cuts)
+        child.lane, child.survived, child.signals, child.parent = self.lane, list(self.survived), [], self
+        return child
 
-    def _relative(self, run_id: str, name: str, args: Any, cuts: Sequence[Cut]) -> Walker:
-        document = self.case["children"][name]
+    def _relative(self, run_id: str, document: Data, name: str, args: Any, cuts: Sequence[Cut]) -> Walker:
         life = Cut(self.now + parse_duration(document.get("timeout", "24h")), error("Timeout"))
         scope = Scope(dict.fromkeys(ids_in(document["steps"]), PENDING), {}, {"input": args})
         walker = Walker(self.world, self.case, scope, [life, *cuts])
         walker.document, walker.run_id, walker.name = document, run_id, name
         walker.now = walker.due = walker.heard = walker.began = self.now
-        walker.lane, walker.survived, walker.signals = self.lane, list(self.survived), []
+        walker.survived, walker.has_waited = list(self.survived), self.has_waited
         return walker
 
     def was_told(self, why: Error | None) -> bool:
@@ -517,8 +558,8 @@ class Walker(Traveller):
     def undo_child(self, child: Walker, why: Error | None) -> str:
         """Undo what a child left, by a run of its own."""
         if child.registered:
-            run = self._relative(f"{child.run_id}~undo", child.name, child.scope.extra["input"], ())
-            run.scope = child.scope
+            run = self._relative(f"{child.run_id}~undo", child.document, child.name, {}, ())
+            run.scope, run.lane = child.scope, self.lane
             run.undo(child.registered, why)
             self.take_over(run)
             kinds = {note.kind for note in run.notes}
@@ -527,6 +568,19 @@ class Walker(Traveller):
             if "not_undone" in kinds:
                 return "not_undone"
         return "not_undone" if child.pivoted else "undone"
+
+    def _send_signal(self, step: Data, path: str) -> Any:
+        message = self.value(step["send_signal"], path)
+        self.heed()
+        target: Walker | None = self
+        while target is not None and target.run_id != message["run"]:
+            target = target.parent
+        if target is None:
+            raise Failed(error("RunNotFound", step=path, attempt=1))
+        self.world.sent += 1
+        signal = Signal(-self.world.sent, self.now, message["signal"], message.get("payload"), None)
+        target.signals.append(signal)
+        return {"run": target.run_id}
 
     # --- what a document says of activities
 
@@ -603,6 +657,10 @@ class Walker(Traveller):
     def _return(self, step: Data, path: str) -> None:
         value = self.outputs[path] = self.value(step["return"], path)
         raise Returned(value, self.due)
+
+    def _continue_as_new(self, step: Data, path: str) -> None:
+        value = self.outputs[path] = self.value(step["continue_as_new"]["input"], path)
+        raise Continued(value, self.due)
 
     def _try(self, step: Data, path: str) -> Any:
         self.heed()  # what has not begun needs no ``finally``
@@ -829,7 +887,7 @@ class Walker(Traveller):
     ) -> Walker:
         walker = Walker(self.world, self.case, self.scope.inner(), cuts)
         walker.document, walker.run_id, walker.name = self.document, self.run_id, self.name
-        walker.began, walker.signals = self.began, self.signals
+        walker.began, walker.signals, walker.parent = self.began, self.signals, self.parent
         walker.now, walker.due = start, self.due if start == self.now else start
         walker.heard = self.heard
         if alone and path.endswith("]"):  # one after the other is no fork

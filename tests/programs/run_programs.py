@@ -132,7 +132,7 @@ def _labelled(asked: Asked) -> str:
 
 BUILT_IN = frozenset(
     {"Timeout", "HeartbeatTimeout", "WorkerLost", "ExpressionError", "BranchesFailed", "IterationLimit"}
-    | {"CompensationFailed", "ChildFailed"}
+    | {"CompensationFailed", "ChildFailed", "RunNotFound"}
 )
 """Errors of flowctl's own, whose words are its own as well."""
 

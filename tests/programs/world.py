@@ -80,6 +80,10 @@ class Returned(Leaving):
         self.at = at
 
 
+class Continued(Returned):
+    """``continue_as_new`` was reached: ``value`` is the input of the successor."""
+
+
 class Endless(Exception):
     """Something waits for ever: no program at all."""
 
@@ -188,6 +192,7 @@ class World:
         self.closest = NEVER
         self.moments: set[int] = set()
         self.messages = 0
+        self.sent = 0
         self._known: set[str] = set()
         for event in sorted(case.get("events", ()), key=lambda event: parse_duration(event["at"])):
             self._add(event, parse_duration(event["at"]))
@@ -325,6 +330,7 @@ class Traveller:
                 end, outcome = cut.at, TOLD
             if told and cut is not None:
                 self.world.moments.add(cut.at)
+                self._guess_among_passed(cut)
             loss = self.world.loss(start, end, self.survived)
             if loss is None:
                 self.pass_to(end)
