@@ -9,7 +9,7 @@ from typing import Any
 
 from flowctl.errors import Cancelled, ExpressionError, Failure, StepFailed
 from flowctl.interpreter.branch import Branch
-from flowctl.interpreter.steps import Returned, about, begin, completed, failures, run_steps, verb
+from flowctl.interpreter.steps import Left, about, begin, completed, failures, run_steps, verb
 from flowctl.interpreter.undoing import roll_back
 from flowctl.model import BlockStep, Catch, RollbackStep, SwitchStep, TryStep
 from flowctl.path import Path
@@ -50,7 +50,7 @@ async def _try(step: TryStep, branch: Branch, path: Path) -> Answer:
         with contextlib.suppress(StepFailed):  # it is on record; nothing stops a cancellation
             await _finally(step, branch, path)
         raise
-    except (StepFailed, Returned):
+    except (StepFailed, Left):
         await _finally(step, branch, path)  # if this fails, that is the failure
         raise
     await _finally(step, branch, path)

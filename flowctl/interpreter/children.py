@@ -6,17 +6,17 @@ from typing import Any
 
 import msgspec
 
-from flowctl.errors import Control, InvalidInput
+from flowctl.errors import InvalidInput
 from flowctl.interpreter.branch import Branch
 from flowctl.interpreter.calls import child_call, closes_with_parent, engine_call
-from flowctl.interpreter.steps import about, failures, verb
+from flowctl.interpreter.steps import Left, about, failures, verb
 from flowctl.model import ContinueStep, SendSignalStep, WorkflowStep
 from flowctl.path import Path
 from flowctl.runtime import Answer
 
 
-class Continued(Control):
-    """``continue_as_new`` was reached: ends the run from any depth; its successor begins with ``input``."""
+class Continued(Left):
+    """``continue_as_new`` was reached: the successor begins with ``input``."""
 
     def __init__(self, input: dict[str, Any]) -> None:
         super().__init__("continue_as_new")

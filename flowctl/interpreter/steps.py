@@ -40,8 +40,12 @@ def verb(*kinds: type[Step]) -> Callable[[V], V]:
     return register
 
 
-class Returned(Control):
-    """``return`` was reached: ends the run from any depth, with ``value`` as its output."""
+class Left(Control):
+    """The run ends, from any depth: what cleans up is done on the way out."""
+
+
+class Returned(Left):
+    """``return`` was reached: ``value`` is the run's output."""
 
     def __init__(self, value: Any) -> None:
         super().__init__("return")

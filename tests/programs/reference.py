@@ -957,6 +957,8 @@ class Walker(Traveller):
                 if item.undo is not None and not stopped:
                     became = self._undo_one(item, item.undo, why)
                     self.states |= {item.path: UNDONE[became]} if became in UNDONE else {}
+                if became == "not_undone":  # of a predecessor that is all there is to see of it
+                    self.states.setdefault(item.path, "completed")
                 self.note(became, item.path)
                 if item.undo is not None and became == "failed":
                     left.append(item.path)
