@@ -74,6 +74,7 @@ _WAITS = {"sleep": "timer", "wait_for_signal": "signal"}
 
 _TOLD = frozenset(
     {"compensating", "cancel_requested", "recovered", "lost", "held", "paused", "unpaused", "reopened"}
+    | {"not_undone", "undo_skipped"}
 )
 """Facts that are always worth a line."""
 
