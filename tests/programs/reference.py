@@ -729,7 +729,8 @@ class Walker(Traveller):
     def _rollback(self, step: Data, path: str) -> None:
         self.heed()
         if step["rollback"] == "all":
-            self.roll_back(path, lambda item: True, None)
+            own = [item for item in self.registered if not item.path.startswith("_run")]
+            self.roll_back(path, lambda item: item in own, None)
             return
         kept = self.kept.get(step["rollback"]["to"])
         if kept is None:
