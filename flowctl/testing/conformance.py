@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -49,6 +50,9 @@ from flowctl.testing.script import Asked, ScriptedActivities
 
 OPERATIONS = frozenset({"pause", "unpause", "terminate", "retry"})
 """What people do to a run besides: events of that name."""
+
+EVERY_STEP = sys.maxsize
+"""How many steps of a run are looked at."""
 
 RUN_ID = "case"
 """The id of every case's run, so that keys can be written down."""

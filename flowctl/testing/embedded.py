@@ -17,7 +17,7 @@ from flowctl.errors import RunClosed, RunOpen
 from flowctl.journal import Journal, Run
 from flowctl.state import RunStatus
 from flowctl.status import status_document
-from flowctl.testing.conformance import RUN_ID, Case, Event, Observed, operate
+from flowctl.testing.conformance import EVERY_STEP, RUN_ID, Case, Event, Observed, operate
 from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
 from flowctl.testing.script import START, ScriptedActivities
 
@@ -56,7 +56,7 @@ def run_embedded(case: Case, open_journal: Callable[[], Journal], *, drive: Driv
     journal = open_journal()
     run = journal.latest_of(RUN_ID)
     assert run is not None
-    document = status_document(run, journal.entries(run.id))
+    document = status_document(run, journal.entries(run.id), count=EVERY_STEP)
     journal.close()
     return Observed(document, script.ledger, (run.completed_at or now) - START)
 

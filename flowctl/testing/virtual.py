@@ -17,7 +17,7 @@ from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.virtual import VirtualRuntime
 from flowctl.state import LIVE
 from flowctl.status import status_document
-from flowctl.testing.conformance import OPERATIONS, RUN_ID, Case, Event, Observed, operate
+from flowctl.testing.conformance import EVERY_STEP, OPERATIONS, RUN_ID, Case, Event, Observed, operate
 from flowctl.testing.script import START, ScriptedActivities
 
 When = Literal["before", "after"]
@@ -166,7 +166,7 @@ class _World:
         journal = MemoryJournal(self.store)
         run = journal.latest_of(RUN_ID)
         assert run is not None
-        document = status_document(run, journal.entries(run.id))
+        document = status_document(run, journal.entries(run.id), count=EVERY_STEP)
         ended = run.completed_at if run.completed_at is not None else self._now
         return Observed(document, list(self._script.ledger), ended - START)
 

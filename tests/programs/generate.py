@@ -9,6 +9,8 @@ keeps to three rules, so that a program has one meaning:
    the reference says so.
 3. It does not go where the language is silent: ``rollback`` stays out of repetitions, what is irreversible
    out of programs with a ``pivot``, ``return`` out of what cleans up.
+4. Runs meet in one way only: a child is awaited, and a signal goes to the run itself or to its parent, from
+   where no other branch could be waiting for it.
 
 All choices are numbers, drawn by hypothesis (``programs``), which likes to repeat itself and to go to
 extremes, or by plain chance (``program``), which spreads wider.

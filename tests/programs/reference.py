@@ -11,7 +11,9 @@ Rules of what is written down:
    the order of their times.
 2. What is registered to be undone is a list of plain records; where a part of it is meant (a block, a
    ``try``, a branch), it is the part whose paths begin like that.
-3. Where the language leaves something open, the prediction says so (``open``) and predicts nothing.
+3. A child, the run that undoes it, and a successor are walkers of their own; of what they do only calls are
+   seen.
+4. Where the language leaves something open, the prediction says so (``open``) and predicts nothing.
 """
 
 from __future__ import annotations
