@@ -790,7 +790,7 @@ class Walker(Traveller):
         wait, limit = step.get("wait", "all"), step.get("concurrency") or len(thunks)
         deciding = {"all": ("failed", "returned"), "any": ("completed", "returned"), "settled": ("returned",)}
         walkers, decided = self._walk_all(thunks, limit, deciding[wait])
-        self._join(walkers)
+        self._join(walkers, turns=limit != 1 or wait == "any")
         for walker in walkers:
             around = [*self.cuts, *self.whole]
             if walker is not None and walker.end[0] == "interrupted" and walker.end[1] in around:
@@ -914,8 +914,8 @@ class Walker(Traveller):
         except Returned as returned:
             self.end, self.leaving = ("returned", returned.value), returned
 
-    def _join(self, walkers: Iterable[Walker | None]) -> None:
-        """Take over what those that stand have done."""
+    def _join(self, walkers: Iterable[Walker | None], *, turns: bool) -> None:
+        """Take over what those that stand have done. ``turns``: they waited for each other's."""
         merged = list(self.registered)
         for walker in walkers:
             if walker is None:
@@ -933,7 +933,7 @@ class Walker(Traveller):
             self.open += walker.open
             self.unasked |= walker.unasked
             self.left |= walker.left
-            self.has_waited = True  # for its branches, if only for their turn
+            self.has_waited = self.has_waited or turns or walker.has_waited
             self.now, self.due = max(self.now, walker.now), max(self.due, walker.due)
             self.heard = max(self.heard, walker.heard)
         self.registered = sorted(merged, key=lambda item: item.at)
