@@ -50,11 +50,11 @@ def from_json(text: str | None) -> Any:
 
 
 def run_to_row(run: Run) -> dict[str, Any]:
-    """A run's columns by name, sealed."""
-    row = msgspec.structs.asdict(run)
-    for name in JSON_COLUMNS:
-        row[name] = to_json(row[name])
-    row["seal"] = seal_run({name: value for name, value in row.items() if value is not None})
+    """A run's columns by name, but for those that are null, sealed."""
+    row = {name: value for name, value in msgspec.structs.asdict(run).items() if value is not None}
+    for name in JSON_COLUMNS & row.keys():
+        row[name] = _encode(row[name]).decode()
+    row["seal"] = seal_run(row)
     return row
 
 

@@ -8,10 +8,13 @@ what happens if that fails, is for ``database`` to say.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
 
 import msgspec
 
@@ -40,17 +43,14 @@ _FIXED = {
     "principal",
     "trace_id",
 }
-_COLUMNS = [*RUN_COLUMNS, "seal"]
-_STATE = [name for name in _COLUMNS if name not in _FIXED]
-_DUE_AT = """
-    CASE
-        WHEN :session IS NOT NULL THEN ifnull(due_at, 0)
-        WHEN EXISTS (SELECT 1 FROM inbox WHERE run = :key AND seq > :seen) THEN 0
-        ELSE :due_at
-    END
+_STATE = [name for name in (*RUN_COLUMNS, "seal") if name not in _FIXED and name != "due_at"]
+
+_HAD_BY_SOMEBODY = "ifnull(due_at, 0)"
+_GIVEN_BACK = """
+    CASE WHEN EXISTS (SELECT 1 FROM inbox WHERE run = runs.key AND seq > ?) THEN 0 ELSE {} END
 """
-"""A run that is given back while a message that nobody has read waits for it is due at once. One that
-somebody has will be due when he is dead: there is a moment in its row, whatever he thinks of it.
+"""When a run is due. One that is given back while a message that nobody has read waits for it is due at once.
+One that somebody has will be due when he is dead: there is a moment in its row, whatever he thinks of it.
 """
 
 # Put together from names of our own, hence the exceptions from the rule against it.
@@ -60,10 +60,6 @@ _MESSAGES_OF = (
 _INSERT_MESSAGE = (
     "INSERT INTO inbox (run, kind, name, data, at, principal, dedup_id, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_INSERT_RUN = f"INSERT INTO runs ({', '.join(_COLUMNS)}) VALUES (:{', :'.join(_COLUMNS)})"  # noqa: S608
-_SET = {name: f":{name}" for name in _STATE} | {"due_at": _DUE_AT}
-_UPDATE_RUN = f"UPDATE runs SET {', '.join(f'{name} = {new}' for name, new in _SET.items())} WHERE key = :key"  # noqa: S608
-
 _INSERT_ENTRY = (
     "INSERT INTO entries (seq, run, path, kind, attempt, generation, at, data, hash)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -167,7 +163,7 @@ class SqliteJournal(SqliteReader):
             if session is not None:
                 session.fence(connection)
                 created = self._claimed(created)
-            connection.execute(_INSERT_RUN, run_to_row(created))
+            _insert_runs(connection, [created])
         return created, True
 
     def deliver(self, message: Message) -> tuple[Message, bool]:
@@ -311,11 +307,7 @@ class SqliteJournal(SqliteReader):
 
 def _write(connection: sqlite3.Connection, batch: Batch) -> None:
     """The rows of a batch, all entries in one statement: that makes a thousand runs at once cheap."""
-    before = connection.total_changes
-    try:
-        connection.executemany(_INSERT_RUN, map(run_to_row, batch.created))
-    except sqlite3.IntegrityError as error:
-        raise refusals.run_id_taken(batch.created[connection.total_changes - before].id) from error
+    _insert_runs(connection, batch.created)
     before = connection.total_changes
     try:
         connection.executemany(_INSERT_ENTRY, batch.rows)
@@ -326,9 +318,52 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
         _hand_on(connection, change)
     for message in batch.told:
         _tell(connection, message)
-    if batch.updated:  # last, because it matters what is in the inbox of a run that is given back
-        seen = zip(batch.updated, batch.seen, strict=True)
-        connection.executemany(_UPDATE_RUN, (run_to_row(run) | {"seen": number} for run, number in seen))
+    # Last, because it matters what is in the inbox of a run that is given back.
+    seen = zip(batch.updated, batch.seen, strict=True)
+    for names, rows in _alike(run_to_row(run) | {"seen": number} for run, number in seen).items():
+        statement, parameters = _update(names)
+        connection.executemany(statement, map(parameters, rows))
+
+
+# A run has thirty columns, of which most are null. Binding a null costs Python as much as SQLite's storing a
+# text, so there is a statement for every set of columns that are not.
+
+
+def _insert_runs(connection: sqlite3.Connection, runs: Sequence[Run]) -> None:
+    for names, rows in _alike(map(run_to_row, runs)).items():
+        before = connection.total_changes
+        try:
+            connection.executemany(_insertion(names), [tuple(row.values()) for row in rows])
+        except sqlite3.IntegrityError as error:
+            raise refusals.run_id_taken(rows[connection.total_changes - before]["id"]) from error
+
+
+def _alike(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
+    """Rows by the columns that they have."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row), []).append(row)
+    return groups
+
+
+@functools.cache
+def _insertion(names: tuple[str, ...]) -> str:
+    return f"INSERT INTO runs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+
+
+@functools.cache
+def _update(names: tuple[str, ...]) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """The statement for rows that have these columns, and how to get its parameters from one."""
+
+    def stated(name: str) -> str:
+        return "?" if name in names else "NULL"
+
+    given_back = "session" not in names
+    due_at = _GIVEN_BACK.format(stated("due_at")) if given_back else _HAD_BY_SOMEBODY
+    columns = [*_STATE, "seen", "due_at"] if given_back else _STATE
+    values = ", ".join(f"{name} = {stated(name)}" for name in _STATE)
+    statement = f"UPDATE runs SET {values}, due_at = {due_at} WHERE key = ?"  # noqa: S608
+    return statement, itemgetter(*(name for name in columns if name in names), "key")
 
 
 def _hand_on(connection: sqlite3.Connection, change: Change) -> None:
