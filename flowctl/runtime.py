@@ -37,7 +37,7 @@ Thunk = Callable[[], Awaitable[Any]]
 Mode = Literal["all", "settled"]
 
 
-class RunInfo(msgspec.Struct, frozen=True):
+class RunInfo(msgspec.Struct, frozen=True, gc=False):
     """What does not change about a run while it is executed."""
 
     id: str
@@ -57,7 +57,7 @@ CallKind = Literal["activity", "workflow", "detached", "send_signal", "undo_chil
 """What is called: an activity, or the engine itself. A ``workflow`` is awaited, a ``detached`` one is not."""
 
 
-class Call(msgspec.Struct, frozen=True):
+class Call(msgspec.Struct, frozen=True, gc=False):
     """One call of an activity, the same for all its attempts; or, with another ``kind``, of the engine, which
     does nothing twice however often it is asked.
 
@@ -80,7 +80,7 @@ class Call(msgspec.Struct, frozen=True):
     closes: bool = False
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An answer from outside: its value, when it was recorded, and its place in the order of the run.
 
     ``attempt`` is the one of a call that brought it, 0 if there are none. ``served``: it is that of another

@@ -117,9 +117,12 @@ class Task:
 
 
 class Trampoline:
-    """The tasks of one run."""
+    """The tasks of one run. ``calm`` until something is cancelled: nobody needs to look whether it was."""
+
+    __slots__ = ("_current", "_ready", "_tasks", "calm", "root")
 
     def __init__(self) -> None:
+        self.calm = True
         self.root = Scope(self, None)
         self._ready: deque[tuple[Task, BaseException | None]] = deque()
         self._tasks: dict[Task, None] = {}  # a dict, because a set has no order
@@ -129,6 +132,10 @@ class Trampoline:
     def scope(self) -> Scope:
         """The scope of the task that is running."""
         return self._current.scope if self._current is not None else self.root
+
+    def cancelled(self) -> Scope | None:
+        """The innermost cancelled scope around the task that is running."""
+        return None if self.calm else self.scope.cancelled()
 
     def future(self) -> Future[Any]:
         """A new answer to wait for."""
@@ -159,7 +166,7 @@ class Trampoline:
         task = self._current
         assert task is not None, "only a task can wait"
         if not future.done:
-            scope = task.scope.cancelled()
+            scope = self.cancelled()
             if scope is not None:
                 if patient is None:
                     raise Cancelled(scope)
@@ -170,7 +177,7 @@ class Trampoline:
 
     def heed(self) -> None:
         """Raise ``Cancelled`` if the scope was cancelled: asked before anything that would have to wait."""
-        scope = self.scope.cancelled()
+        scope = self.cancelled()
         if scope is not None:
             raise Cancelled(scope)
 
@@ -197,6 +204,7 @@ class Trampoline:
 
     def reach(self, cancelled: Scope) -> None:
         """Tell every task that waits inside ``cancelled``, in the order in which they were spawned."""
+        self.calm = False
         for task in list(self._tasks):
             future = task._waiting_for
             if future is None or future.done or not cancelled.contains(task.scope):

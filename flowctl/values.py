@@ -74,7 +74,8 @@ def encode(value: Any, what: str = "the value") -> bytes:
 
 def sized(value: Any, what: str) -> bytes:
     """``encode``, and ``PayloadTooLarge`` over ``MAX_BYTES``, naming the largest key."""
-    check(value, what)
+    if not 0 <= weigh(value) <= CEILING:
+        check(value, what)  # which says what is wrong
     data = _ENCODER.encode(value)
     if len(data) > MAX_BYTES:
         raise _too_large(value, what)

@@ -14,7 +14,7 @@ from flowctl.errors import Failure
 from flowctl.expressions import SecretRef
 
 
-class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """Everything about one attempt.
 
     ``args`` are the keyword arguments as JSON, with null where a secret goes. They belong to this attempt
@@ -44,7 +44,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "activity"
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How an attempt ended: exactly one of ``value`` (canonical JSON bytes) and ``failure`` is set.
 
     ``uncertain``: there is no usable answer, and the effect may have happened all the same. ``cancelled``: it

@@ -43,7 +43,8 @@ from flowctl.state import ENDED, RunStatus
 
 CommitObserver = Callable[[Change], None]
 
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [one + other for one in _DIGITS for other in _DIGITS]
 _NAME_KEPT = 60
 
 
@@ -126,7 +127,6 @@ class Engine:
                 hint="use letters, digits and . _ : - , at most 100, beginning with a letter or digit",
             )
         filled = workflow.prepare_input(dict(input))
-        values.sized(filled, "the input")
         now = self.clock()
         workflow_id = id or new_id(workflow.name, now)
         return Run(
@@ -351,5 +351,5 @@ def new_id(workflow: str, now: int) -> str:
     age.
     """
     number = (now << 80) | int.from_bytes(os.urandom(10), "big")
-    digits = [_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
+    digits = [_PAIRS[(number >> shift) & 1023] for shift in range(120, -1, -10)]
     return f"{workflow[:_NAME_KEPT]}-{''.join(digits)}"

@@ -36,7 +36,7 @@ _PATH_TO_END = re.compile(rf"\s*{PATH.pattern}\s*(?={CLOSE})", re.ASCII)
 _Render = Callable[[Names, dict[str, Parts]], Any]
 
 
-class Rendered(msgspec.Struct, frozen=True):
+class Rendered(msgspec.Struct, frozen=True, gc=False):
     """``value`` is plain JSON, not to be changed in place; it shares its constant parts with the template.
 
     ``secrets`` maps the JSON pointer of each place where a secret belongs, null in ``value``, to what goes

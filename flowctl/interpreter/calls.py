@@ -136,8 +136,9 @@ def _call(
 def _digest(name: str, arguments: bytes, secrets: Mapping[str, Any]) -> str:
     """What makes a call this call: 128 bits over name, arguments and the references to secrets."""
     digest = hashlib.sha256(name.encode() + arguments)
-    for where in sorted(secrets):
-        digest.update(f"\0{where}\0{secrets[where]!r}".encode())
+    if secrets:
+        for where in sorted(secrets):
+            digest.update(f"\0{where}\0{secrets[where]!r}".encode())
     return digest.hexdigest()[:32]
 
 

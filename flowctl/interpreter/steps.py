@@ -143,7 +143,7 @@ def _completed(
 # --- what verbs need
 
 
-class failures:  # noqa: N801  (read as a statement; a generator would cost a microsecond in every step)
+class failures:  # noqa: N801  (read as a statement; a generator would cost a microsecond)
     """Mistakes found while evaluating become failures of the step at ``path``."""
 
     __slots__ = ("_path",)
@@ -156,8 +156,12 @@ class failures:  # noqa: N801  (read as a statement; a generator would cost a mi
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, FlowctlError):
-            failure = failure_of(error).at(self._path) if self._path else failure_of(error)
-            raise StepFailed(failure) from error
+            raise mistake(error, self._path) from error
+
+
+def mistake(error: FlowctlError, path: Path) -> StepFailed:
+    """A mistake found while evaluating, as the failure of the step at ``path``."""
+    return StepFailed(failure_of(error).at(path) if path else failure_of(error))
 
 
 def begin(branch: Branch, path: Path, data: dict[str, Any]) -> None:

@@ -5,16 +5,16 @@ Everything that an expression decides goes through ``rt.decide``, so that it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from flowctl.clock import parse_duration, parse_timestamp
-from flowctl.errors import Blocked, ExpressionError, Failure, StepFailed
+from flowctl.errors import Blocked, ExpressionError, Failure, FlowctlError, StepFailed
 from flowctl.interpreter.branch import Branch
 from flowctl.interpreter.calls import step_call
-from flowctl.interpreter.steps import Returned, about, failures, verb
+from flowctl.interpreter.steps import Returned, about, failures, mistake, verb
 from flowctl.model import (
     ActivityStep,
     AttributesStep,
@@ -30,16 +30,18 @@ from flowctl.runtime import Answer
 
 
 @verb(ActivityStep)
-async def _activity(step: ActivityStep, branch: Branch, path: Path) -> Answer:
-    with failures(path):
+def _activity(step: ActivityStep, branch: Branch, path: Path) -> Awaitable[Answer]:
+    try:
         call = step_call(step, branch, path)
+    except FlowctlError as error:
+        raise mistake(error, path) from error
     if step.compensation is not None or step.output is not None:
         branch.scope.args = msgspec.json.decode(call.arguments)
-    return await branch.rt.activity(path, call)
+    return branch.rt.activity(path, call)
 
 
 @verb(SleepStep)
-async def _sleep(step: SleepStep, branch: Branch, path: Path) -> Answer:
+def _sleep(step: SleepStep, branch: Branch, path: Path) -> Awaitable[Answer]:
     def until(now: int) -> int:
         with failures(path):
             if step.until is not None:
@@ -47,7 +49,7 @@ async def _sleep(step: SleepStep, branch: Branch, path: Path) -> Answer:
             assert step.duration is not None
             return now + _moment(step.duration.render(branch.scope).value, parse_duration, "sleep")
 
-    return await branch.rt.sleep(path, until)
+    return branch.rt.sleep(path, until)
 
 
 @verb(WaitStep)

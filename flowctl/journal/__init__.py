@@ -51,7 +51,7 @@ is (``1`` is ``1.0`` and not ``true``). A run without that attribute does not ha
 """
 
 
-class Fact(msgspec.Struct, omit_defaults=True):
+class Fact(msgspec.Struct, omit_defaults=True, gc=False):
     """One thing that happened. ``data``'s keys depend on ``kind``; see ``machine`` for the kinds."""
 
     path: str
@@ -62,7 +62,7 @@ class Fact(msgspec.Struct, omit_defaults=True):
     data: dict[str, Any] = {}
 
 
-class Entry(msgspec.Struct):
+class Entry(msgspec.Struct, gc=False):
     """One row: a fact and its riders, in the order in which they happened.
 
     ``seq`` grows within the journal; 0 before the entry is stored. ``hash`` chains it to the run's previous
@@ -100,7 +100,7 @@ class Definition(msgspec.Struct, frozen=True):
     deprecated: str | None = None
 
 
-class Run(msgspec.Struct):
+class Run(msgspec.Struct, gc=False):
     """The row of a run: identity, and its state as of the last commit.
 
     ``key`` is the journal's own number for it; they grow in the order of creation. ``input``, ``output``,
@@ -171,7 +171,7 @@ class Message(msgspec.Struct, frozen=True):
     seq: int = 0
 
 
-class Change(msgspec.Struct):
+class Change(msgspec.Struct, gc=False):
     """What one commit does to one run: entries to append, and the run's row as it is afterwards.
 
     ``run`` already carries the new state; its ``key``, ``session``, ``entries``, ``size`` and ``head`` are

@@ -19,9 +19,16 @@ from flowctl.trampoline import Scope
 class Deadlines:
     """The deadlines that a run is inside of."""
 
+    __slots__ = ("_core", "_open")
+
     def __init__(self, core: Core) -> None:
         self._core = core
         self._open: dict[Scope, tuple[Path, int]] = {}
+
+    def far(self) -> bool:
+        """Whether nothing was cancelled and no time can be up, which is what most steps find."""
+        core = self._core
+        return core.trampoline.calm and not self._open and core.host.now() < core.run.deadline
 
     def moments(self) -> list[int]:
         """When those pass that can still take effect."""
@@ -32,6 +39,8 @@ class Deadlines:
         raises ``Cancelled`` if the scope was cancelled. One that is cancelled already notices nothing new:
         a recovered run comes here at another time than the first one did.
         """
+        if self.far():
+            return
         self._core.trampoline.heed()
         self._notice(until)
         self._core.trampoline.heed()

@@ -26,6 +26,22 @@ class Record:
     by step.
     """
 
+    __slots__ = (
+        "_facts",
+        "_losses",
+        "_news",
+        "_now",
+        "_pending",
+        "_served",
+        "_walked",
+        "made",
+        "order",
+        "passed",
+        "received",
+        "recoveries",
+        "standing",
+    )
+
     def __init__(self, entries: Iterable[Entry], now: Callable[[], int], news: Callable[[], None]) -> None:
         self._now = now
         self._news = news
@@ -46,7 +62,7 @@ class Record:
 
     def take(self, path: str, kind: str, attempt: int = 0) -> Answer | None:
         """What was recorded there, if anything. Each fact is asked for once, and then forgotten."""
-        found = self._facts.pop((path, kind, attempt), None)
+        found = self._facts.pop((path, kind, attempt), None) if self._facts else None
         if found is None and self._served:
             return self._take_served(path, kind, attempt)
         return found

@@ -29,6 +29,8 @@ Row = Callable[..., None]
 class Requests:
     """What is asked of one run. ``record`` is what it remembers; ``held`` says whether something holds it."""
 
+    __slots__ = ("_held", "_record", "_row", "_run")
+
     def __init__(self, run: Run, record: Record, row: Row, *, held: Callable[[], bool]) -> None:
         self._run = run
         self._record = record

@@ -28,6 +28,8 @@ class _Listener:
 class Waits:
     """What a run waits for, and the signals that nobody has waited for yet."""
 
+    __slots__ = ("_core", "_deadlines", "_inbox", "_listeners")
+
     def __init__(self, core: Core, deadlines: Deadlines) -> None:
         self._core = core
         self._deadlines = deadlines

@@ -62,7 +62,6 @@ class Kin:
             raise InternalError(f"the run {parent.id} did not pin the workflow {reference}")
         workflow = self._workflow_of(digest)
         filled = workflow.prepare_input(dict(input))
-        values.sized(filled, "the input")
         return self._relative(parent, run_id, workflow, filled)
 
     def undoing(self, child: Run, why: Mapping[str, Any], by: str) -> tuple[Run | None, bool]:
