@@ -25,12 +25,10 @@ from flowctl.model import Policy
 from flowctl.path import Path
 from flowctl.runtimes.errands import Errands
 from flowctl.runtimes.kin import Kin
+from flowctl.runtimes.timers import Timers
 
 POLL = 0.05
 """Seconds between looks at whether another process left a message."""
-
-LONGEST_NAP = 60.0
-"""Seconds that a timer sleeps at a time: the wall clock may have been set meanwhile."""
 
 
 class Performs(Protocol):
@@ -77,6 +75,7 @@ class EmbeddedRuntime:
         self._on_commit = committed
         self._failed = failed
         self._loop = asyncio.get_running_loop()
+        self._timers = Timers(self._loop, clock)
         self._machines: dict[str, Machine] = {}
         self._children: dict[str, Machine] = {}  # of the same, so that a thousand others need not be asked
         self._dirty: list[Machine] = []
@@ -179,6 +178,7 @@ class EmbeddedRuntime:
         left = [_given_back(machine) for machine in live]
         for machine in list(self._machines.values()):
             self.remove(machine)
+        self._timers.close()
         if self._poll is not None:
             self._poll.cancel()
         if self._elsewhere is not None:
@@ -194,7 +194,7 @@ class EmbeddedRuntime:
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
         """See ``Host``."""
-        return _Timer(self, when, callback)
+        return self._timers.call_at(when, callback)
 
     def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
         """See ``Host``."""
@@ -334,29 +334,3 @@ def _given_back(machine: Machine, change: Change | None = None) -> Change:
     change.state_changed = change.release = True
     change.seen = machine.seen
     return change
-
-
-class _Timer:
-    """Calls back once the wall clock says so: never early, whatever is done to the clock."""
-
-    __slots__ = ("_callback", "_handle", "_runtime", "_when")
-
-    def __init__(self, runtime: EmbeddedRuntime, when: int, callback: Callable[[], None]) -> None:
-        self._runtime = runtime
-        self._when = when
-        self._callback = callback
-        self._sleep()
-
-    def cancel(self) -> None:
-        """Call it off."""
-        self._handle.cancel()
-
-    def _sleep(self) -> None:
-        seconds = (self._when - self._runtime.now()) / 1000  # less than none: sooner than what is due later
-        self._handle = self._runtime._loop.call_later(min(seconds, LONGEST_NAP), self._ring)
-
-    def _ring(self) -> None:
-        if self._runtime.now() < self._when:
-            self._sleep()
-        else:
-            self._callback()
