@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import compress, repeat
+from operator import is_not
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,7 +53,9 @@ def from_json(text: str | None) -> Any:
 
 def run_to_row(run: Run) -> dict[str, Any]:
     """A run's columns by name, but for those that are null, sealed."""
-    row = {name: value for name, value in msgspec.structs.asdict(run).items() if value is not None}
+    values = msgspec.structs.astuple(run)
+    stated = list(map(is_not, values, repeat(None)))
+    row = dict(zip(compress(RUN_COLUMNS, stated), compress(values, stated), strict=True))
     for name in JSON_COLUMNS & row.keys():
         row[name] = _encode(row[name]).decode()
     row["seal"] = seal_run(row)
@@ -138,8 +142,8 @@ class Batch:
             head = chain_hash(head, fact, data)
             size += len(data)
             seq += 1
-            identity = (seq, key, fact.path, fact.kind, fact.attempt, fact.generation)
-            rows.append((*identity, fact.at, data.decode(), head))
+            where = (fact.path, fact.kind, fact.attempt, fact.generation)
+            rows.append((seq, key, *where, fact.at, data.decode(), head))
             entry.seq, entry.hash = seq, head
         self._seq = seq
         return Tally(count + len(entries), size, head)
