@@ -32,9 +32,11 @@ async def execute(workflow: Workflow, input: Mapping[str, Any], rt: Runtime) -> 
     """Run a whole document: its steps, then its output; or, when they fail or are cancelled, its undoing."""
     scope = Scope(rt, input, workflow.ids, rt.info.started_at)
     branch = Branch(rt, workflow, scope, Saga())
-    branch.saga.absorb_data(rt.inherited.get("left", {}), workflow)
-    if "why" in rt.inherited:
-        return await _undo(branch, Failure.from_json(rt.inherited["why"]))
+    inherited = rt.inherited
+    if inherited:
+        branch.saga.absorb_data(inherited.get("left", {}), workflow)
+    if "why" in inherited:
+        return await _undo(branch, Failure.from_json(inherited["why"]))
     try:
         output, secret = await _steps_and_output(branch)
         rt.heed()

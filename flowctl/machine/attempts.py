@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Failure
 from flowctl.machine.core import Core
@@ -38,11 +40,11 @@ class Attempts:
         """Have an attempt made, and wait for its outcome: to be awaited at once. With ``always`` it is made
         even if it was told to stop before.
         """
-        flight = _Flight(self, describe, rests=rests, always=always)
+        flight = _Flight(self, describe, rests, always, self.core.trampoline.future())
         self.flying[flight] = None
         self.busy += not rests
         self.effects.append(flight.take_off)
-        self.core.wake()
+        self.core.machine.wake()
         return self.core.trampoline.wait(flight.outcome, patient=flight.tell)
 
     def stop(self) -> None:
@@ -54,19 +56,16 @@ class Attempts:
         self.busy = 0
 
 
-class _Flight:
+class _Flight(msgspec.Struct, eq=False):
     """One attempt, from its record to its outcome."""
 
-    __slots__ = ("_always", "_attempts", "_describe", "_handle", "_told", "outcome", "rests")
-
-    def __init__(self, attempts: Attempts, describe: Describe, *, rests: bool, always: bool) -> None:
-        self._attempts = attempts
-        self._describe = describe
-        self.rests = rests
-        self._always = always
-        self._handle: Handle | None = None
-        self._told = False
-        self.outcome: Future[Outcome] = attempts.core.trampoline.future()
+    _attempts: Attempts
+    _describe: Describe
+    rests: bool
+    _always: bool
+    outcome: Future[Outcome]
+    _handle: Handle | None = None
+    _told: bool = False
 
     def take_off(self) -> None:
         """What was recorded is durable: make the attempt."""
@@ -96,4 +95,4 @@ class _Flight:
             del attempts.flying[self]
             attempts.busy -= not self.rests
             self.outcome.set(outcome)
-            attempts.core.advance()
+            attempts.core.machine.advance()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from typing import Protocol
 
 from flowctl.errors import Blocked, Failure
 from flowctl.journal import Run
@@ -28,27 +28,47 @@ class Waiting:
         return {"path": str(path), "kind": self.kind, "names": list(self.names), "until": self.until}
 
 
-@dataclasses.dataclass(slots=True)
+class Resumes(Protocol):
+    """The machine, as its parts see it."""
+
+    def advance(self) -> None:
+        """Resume what can be resumed."""
+
+    def expire(self) -> None:
+        """The life of the run is over."""
+
+    def wake(self) -> None:
+        """There is something to commit."""
+
+
 class Core:
-    """Shared by ``Machine`` and its parts. ``advance`` resumes what can be resumed, ``expire`` ends the
-    life of the run.
+    """Shared by ``Machine`` and its parts.
 
     ``waiting``, ``parked`` (what this installation cannot do) and ``held`` are by path, in the order in
-    which they came.
+    which they came. ``dropped``: whatever still comes in is too late.
     """
 
-    run: Run
-    host: Host
-    record: Record
-    trampoline: Trampoline
-    advance: Callable[[], None]
-    expire: Callable[[], None]
-    wake: Callable[[], None]
-    waiting: dict[str, Waiting] = dataclasses.field(default_factory=dict)
-    parked: dict[str, Blocked] = dataclasses.field(default_factory=dict)
-    held: dict[str, Failure] = dataclasses.field(default_factory=dict)
-    dropped: bool = False
-    gate: Gate = dataclasses.field(init=False)
+    __slots__ = (
+        "dropped",
+        "gate",
+        "held",
+        "host",
+        "machine",
+        "parked",
+        "record",
+        "run",
+        "trampoline",
+        "waiting",
+    )
 
-    def __post_init__(self) -> None:
+    def __init__(self, machine: Resumes, run: Run, host: Host, record: Record) -> None:
+        self.machine = machine
+        self.run = run
+        self.host = host
+        self.record = record
+        self.trampoline = Trampoline()
         self.gate = Gate(self.trampoline)
+        self.waiting: dict[str, Waiting] = {}
+        self.parked: dict[str, Blocked] = {}
+        self.held: dict[str, Failure] = {}
+        self.dropped = False

@@ -49,7 +49,7 @@ class Deadlines:
         now = self._core.host.now()
         limit = now if until is None else min(now, until)
         if self._core.run.deadline <= limit:
-            self._core.expire()
+            self._core.machine.expire()
         if self._open:
             scope: Scope | None = self._core.trampoline.scope
             while scope is not None:
@@ -88,7 +88,7 @@ class Deadlines:
 
         def passed() -> None:
             self._expire(scope)
-            self._core.advance()
+            self._core.machine.advance()
 
         return self._core.host.call_at(until, passed)
 

@@ -15,14 +15,14 @@ class Gate:
 
     def __init__(self, trampoline: Trampoline) -> None:
         self._trampoline = trampoline
-        self._waiting: list[Future[None]] = []
+        self._waiting: tuple[Future[None], ...] = ()
         self.shut = False
 
     def set(self, *, shut: bool) -> None:
         """Shut it, or let pass whoever waits, first come, first served."""
         self.shut = shut
         if not shut:
-            waiting, self._waiting = self._waiting, []
+            waiting, self._waiting = self._waiting, ()
             for future in waiting:
                 future.set(None)
 
@@ -35,5 +35,5 @@ class Gate:
         """Return once it is open. Raises ``Cancelled``."""
         while self.shut:
             future = self._trampoline.future()
-            self._waiting.append(future)
+            self._waiting += (future,)
             await self._trampoline.wait(future)

@@ -20,9 +20,9 @@ from flowctl.machine.standing import Key
 from flowctl.machine.waits import Waits
 from flowctl.model import Policy
 from flowctl.path import ROOT, Path, chain_number
-from flowctl.runtime import Answer, End, Mode, RunInfo, Settled, Thunk
+from flowctl.runtime import Answer, Call, End, Mode, RunInfo, Settled, Thunk
 from flowctl.state import ENDED, RunStatus, may_follow
-from flowctl.trampoline import Future, Trampoline
+from flowctl.trampoline import Future
 
 log = logging.getLogger("flowctl.machine")
 
@@ -62,22 +62,20 @@ class Machine:
         self._timer: Handle | None = None
         self._released: list[Callable[[], None]] = []
         self._record = self._recall(entries)
-        self._core = Core(run, host, self._record, Trampoline(), self.advance, self._expire, self._wake)
+        self._core = Core(self, run, host, self._record)
         self._root = self._core.trampoline.root
         self._holds: dict[str, Future[None]] = {}
         self._deadlines = Deadlines(self._core)
         self._waits = Waits(self._core, self._deadlines)
-        calls = Calls(self._core, self._deadlines, self._waits)
-        self._attempts = calls.attempts
-        self._requests = Requests(run, self._record, self._row, held=lambda: bool(self._core.held))
-        self.activity, self.sleep, self.wait_signal = calls.call, self._waits.sleep, self._waits.signal
+        self._calls = Calls(self._core, self._deadlines, self._waits)
+        self._attempts = self._calls.attempts
 
     def _recall(self, entries: Iterable[Entry]) -> Record:
-        return Record(entries, self._host.now, self._wake)
+        return Record(entries, self._host.now, self.wake)
 
     # --- what the host does with a machine
 
-    def begin(self, interpret: Interpret, messages: Iterable[Message] = ()) -> None:
+    def begin(self, interpret: Interpret, messages: Sequence[Message] = ()) -> None:
         """Start the interpreter from the top and let it come as far as the record, and the inbox, reach."""
         self._interpret = interpret
         if self.run.started_at is None:
@@ -91,7 +89,7 @@ class Machine:
         self._timer = self._host.call_at(self.run.deadline, self._run_timed_out)
         self.advance()
 
-    def begin_again(self, entries: Iterable[Entry], messages: Iterable[Message]) -> None:
+    def begin_again(self, entries: Iterable[Entry], messages: Sequence[Message]) -> None:
         """The same after a retry, with what is on record by now."""
         self._assemble(entries)
         self.begin(self._interpret, messages)
@@ -102,7 +100,7 @@ class Machine:
         """
         self._record.serve(facts)
 
-    def receive(self, messages: Iterable[Message]) -> None:
+    def receive(self, messages: Sequence[Message]) -> None:
         """Take new messages from the inbox, in order, and act on them. ``seen`` is the number of the
         latest.
         """
@@ -280,6 +278,18 @@ class Machine:
             self._compensate()
         return recorded
 
+    def activity(self, path: Path, call: Call) -> Awaitable[Answer]:
+        """See ``Runtime``."""
+        return self._calls.call(path, call)
+
+    def sleep(self, path: Path, until: Callable[[int], int]) -> Awaitable[Answer]:
+        """See ``Runtime``."""
+        return self._waits.sleep(path, until)
+
+    def wait_signal(self, path: Path, names: Sequence[str], timeout: int | None) -> Awaitable[Answer]:
+        """See ``Runtime``."""
+        return self._waits.signal(path, names, timeout)
+
     async def all(
         self, path: Path, thunks: Sequence[Thunk], *, limit: int | None = None, mode: Mode = "all"
     ) -> list[Settled]:
@@ -352,27 +362,32 @@ class Machine:
 
     # --- requests and cancellation
 
-    def _accept(self, messages: Iterable[Message]) -> None:
-        messages = list(messages)
-        self.seen = max([self.seen, *(message.seq for message in messages)])
+    def _accept(self, messages: Sequence[Message]) -> None:
         standing = self._record.standing
-        for message in self._requests.unread(messages):
+        for message in self._unread(messages) if messages else ():
             if message.kind == "signal":
                 self._waits.hear(message)
             elif message.kind == "retry":
                 self._retry = message
             else:
-                self._requests.hear(message)
+                self._requests().hear(message)
                 if message.kind == "cancel" and standing.cancelled:
                     self._cancel(Failure("Cancelled", message.data["reason"]))
         if standing.ended:
             self.drop()
         self._core.gate.set(shut=self._held_back or standing.paused or self._retry is not None)
 
+    def _unread(self, messages: Sequence[Message]) -> list[Message]:
+        self.seen = max([self.seen, *(message.seq for message in messages)])
+        return self._requests().unread(messages)
+
+    def _requests(self) -> Requests:
+        return Requests(self.run, self._record, self._row, held=lambda: bool(self._core.held))
+
     def _try_again(self, retry: Message) -> None:
         """Nothing is in flight any more: go on from the steps that hold the run, if some do."""
         generation, self._retry = self.run.generation, None
-        self._requests.hear(retry)
+        self._requests().hear(retry)
         self.reopened = self.run.generation > generation
         if self.reopened:
             self.drop()
@@ -382,10 +397,10 @@ class Machine:
 
     def _run_timed_out(self) -> None:
         if not self._core.dropped:
-            self._expire()
+            self.expire()
             self.advance()
 
-    def _expire(self) -> None:
+    def expire(self) -> None:
         """The run's life is over, unless it is being undone already: that may take its time."""
         if not self._compensating and self._root.reason is None:
             self._record.primary(ROOT, "timed_out", {})
@@ -510,9 +525,10 @@ class Machine:
             if getattr(self.run, name) != value:
                 setattr(self.run, name, value)
                 self._row_changed = True
-                self._wake()
+                self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """There is something to commit."""
         if not self._awake:
             self._awake = True
             self._host.wake(self)

@@ -15,6 +15,9 @@ Key = tuple[str, str, int]
 """Where a fact is found: path, kind, attempt."""
 
 
+_NOTHING: frozenset[str] = frozenset()
+
+
 class Standing:
     """``note`` the facts of the run as a whole, in order.
 
@@ -44,7 +47,7 @@ class Standing:
         self.generation = 0
         self.since: int | None = None
         self.handled = 0
-        self.skipped: frozenset[str] = frozenset()
+        self.skipped = _NOTHING
 
     def note(self, fact: Fact) -> None:
         """The next fact."""

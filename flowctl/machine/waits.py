@@ -125,7 +125,7 @@ class Waits:
 
     def _ring(self, future: Future[Any]) -> None:
         future.set(None)
-        self._core.advance()
+        self._core.machine.advance()
 
 
 def _signal_data(message: Message) -> dict[str, Any]:
