@@ -22,22 +22,21 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from flowctl.errors import Cancelled, Failure
 
 T = TypeVar("T")
 
 
-class Future(Generic[T]):
+class Future(msgspec.Struct, Generic[T], eq=False):
     """An answer that is not there yet. At most one task waits for it."""
 
-    __slots__ = ("_error", "_trampoline", "_value", "_waiter", "done")
-
-    def __init__(self, trampoline: Trampoline) -> None:
-        self._trampoline = trampoline
-        self._waiter: Task | None = None
-        self._value: Any = None
-        self._error: BaseException | None = None
-        self.done = False
+    _trampoline: Trampoline
+    _waiter: Task | None = None
+    _value: Any = None
+    _error: BaseException | None = None
+    done: bool = False
 
     def set(self, value: T) -> None:
         """Give the answer. The first one stands; a later one is too late and is dropped."""

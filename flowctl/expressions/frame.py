@@ -66,6 +66,9 @@ class Absent(Exception):
         self.explain = explain
 
 
+_NO_SLOTS: list[Any] = []
+
+
 class Frame:
     """The state of one evaluation."""
 
@@ -74,7 +77,7 @@ class Frame:
     def __init__(self, names: Names, slots: int = 0) -> None:
         self.names = names
         self.fuel = FUEL
-        self.slots: list[Any] = [None] * slots
+        self.slots: list[Any] = [None] * slots if slots else _NO_SLOTS
         self.patterns: set[str] | None = None
 
     def spend(self, units: int) -> None:

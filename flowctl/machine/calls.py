@@ -35,11 +35,10 @@ _VERBS = {"detached": "workflow", "undo_child": "workflow", "close_child": "clos
 """What is shown for a kind of call that has no verb of its own."""
 
 Ended = tuple[str, Answer]
-"""How an attempt ended: ``completed``, ``failed`` or ``cancelled``, and what was recorded of it."""
+"""How an attempt ended: ``completed`` with its output, ``failed`` or ``cancelled`` with what was recorded."""
 
 
-@dataclasses.dataclass(slots=True)
-class _Progress:
+class _Progress(msgspec.Struct, gc=False):
     """Where a call stands: the attempt's ``number`` from 1, when the first one ``begun``, and what is
     carried along. A retry of the run begins with 1 again, but for children, which must not get the ids of
     those there were ``before``.
@@ -84,7 +83,7 @@ class Calls:
                 progress.begun = progress.begun or started.at
                 kind, answer = await self._recorded(path, call, progress, started)
             if kind == "completed":
-                return answer.of("output", progress.number)
+                return answer
             progress.uncertain = progress.uncertain or bool(answer.value.get("uncertain"))
             progress.heartbeat = answer.value.get("heartbeat")
             if kind == "cancelled":
@@ -113,7 +112,7 @@ class Calls:
         for kind in ("completed", "failed", "cancelled"):
             recorded = record.take(path, kind, progress.number)
             if recorded is not None:
-                return kind, recorded
+                return kind, recorded.of("output", progress.number) if kind == "completed" else recorded
         return await self._recover(path, call, progress)
 
     def _is_ready(self, path: Path, call: Call) -> bool:
@@ -252,9 +251,8 @@ class Calls:
             if outcome.secret:
                 data["secret_output"] = True
             answer = record.primary(path, "completed", data, number)
-            return "completed", Answer(
-                {"output": msgspec.json.decode(outcome.value)}, answer.at, answer.order
-            )
+            output = msgspec.json.decode(outcome.value)
+            return "completed", Answer(output, answer.at, answer.order, number)
         data = {"secret": True} if call.secret else {}
         if outcome.uncertain:
             data["uncertain"] = True
