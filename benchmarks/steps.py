@@ -3,7 +3,8 @@
 Two limits, written as anybody would who wants only speed: one commit per step, and group commit (1,000
 asyncio tasks whose rows of one turn of the loop share a transaction). Both insert one row of the
 journal's shape per step, with WAL and ``synchronous=FULL``. Then flowctl: one run of many sequential
-steps, and 1,000 runs of five steps at once, from accepted to ended, with no-op async activities.
+steps, and 1,000 runs of five steps at once, from accepted to ended, with no-op async activities; these also
+by two processes that share the database, each with half of the runs.
 
 Figures of one machine say little; the ratios travel. Each is the median of pairs measured in turn.
 """
@@ -11,11 +12,13 @@ Figures of one machine say little; the ratios travel. Each is the median of pair
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +114,30 @@ def flowctl_at_once(folder: Path, runs: int, steps: int) -> float:
     return _flowctl(folder, _workflow(steps), runs, steps)
 
 
+def flowctl_processes(folder: Path, runs: int, steps: int, processes: int = 2) -> float:
+    """The same by several processes, each with its part of the runs."""
+    connect(str(folder / "flowctl.db")).close()
+    context = multiprocessing.get_context("spawn")
+    together = context.Barrier(processes + 1)
+    parts = [
+        context.Process(target=_part, args=(folder, runs // processes, steps, together))
+        for _ in range(processes)
+    ]
+    for part in parts:
+        part.start()
+    together.wait()
+    begun = time.perf_counter()
+    together.wait()
+    seconds = time.perf_counter() - begun
+    for part in parts:
+        part.join()
+    return runs * steps / seconds
+
+
+def _part(folder: Path, runs: int, steps: int, together: Barrier) -> None:
+    _flowctl(folder, _workflow(steps), runs, steps, together.wait)
+
+
 def _workflow(steps: int) -> Workflow:
     body = {
         "dsl": 1,
@@ -123,7 +150,9 @@ def _workflow(steps: int) -> Workflow:
     return document.load(values.encode(body), "bench.json").workflow
 
 
-def _flowctl(folder: Path, workflow: Workflow, runs: int, steps: int) -> float:
+def _flowctl(
+    folder: Path, workflow: Workflow, runs: int, steps: int, together: Callable[[], object] = lambda: None
+) -> float:
     made = declared(noop)
     assert made is not None
     activities: dict[str, Activity] = {made.name: made}
@@ -134,11 +163,13 @@ def _flowctl(folder: Path, workflow: Workflow, runs: int, steps: int) -> float:
 
     async def main() -> float:
         session = Session(engine)
+        together()
         begun = time.perf_counter()
         machines = [session.add(engine.prepare(workflow, {"n": run}), new=True) for run in range(runs)]
         for machine in machines:
             await session.rest(machine, 0)
         seconds = time.perf_counter() - begun
+        together()
         assert all(machine.run.status == "completed" for machine in machines)
         await session.close()
         return seconds
@@ -185,10 +216,20 @@ def main() -> None:
                 5,
             ),
         ),
+        (
+            "the same, by two processes",
+            None,
+            pairs(
+                lambda folder: bare_group_commit(folder, 1000, 5),
+                lambda folder: flowctl_processes(folder, 1000, 5),
+                5,
+            ),
+        ),
     ]
     print(f"{'durable steps per second':32} {'bare SQLite':>12} {'flowctl':>10} {'ratio':>7} {'target':>7}")
     for name, target, (limit, ours, ratio) in rows:
-        print(f"{name:32} {limit:12,.0f} {ours:10,.0f} {ratio:7.2f} {target:7.2f}")
+        wanted = "" if target is None else f"{target:.2f}"
+        print(f"{name:32} {limit:12,.0f} {ours:10,.0f} {ratio:7.2f} {wanted:>7}")
 
 
 if __name__ == "__main__":

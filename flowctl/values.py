@@ -120,6 +120,10 @@ def weigh(value: Any, ceiling: int = CEILING) -> int:
     than by recursion, because this is the hot path of every step, and a deep value must not meet Python's
     stack.
     """
+    if value is None or value is True or value is False:
+        return 1
+    if type(value) is int:
+        return 1 if MIN_INT <= value <= MAX_INT else _NOT_JSON
     weight, level = 1, [value]
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []

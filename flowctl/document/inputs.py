@@ -28,14 +28,15 @@ class InputGate:
 
     def __call__(self, value: Any) -> dict[str, Any]:
         """The input of a run: a copy with its defaults. ``InvalidInput`` or ``PayloadTooLarge`` otherwise."""
-        values.check(value, "the input")
+        values.sized(value, "the input")
         if not isinstance(value, dict):
             raise InvalidInput(f"the input must be a mapping, not {values.kind_of(value)}")
         filled: dict[str, Any] = with_defaults(self._schema, value)
         problem = self._gate(filled)
         if problem is not None:
             raise InvalidInput(f"the input does not fit: {problem}")
-        values.sized(filled, "the input")
+        if filled != value:
+            values.sized(filled, "the input")
         return filled
 
 
