@@ -109,9 +109,15 @@ def flowctl_sequential(folder: Path, steps: int) -> float:
     return _flowctl(folder, _workflow(steps), 1, steps)
 
 
-def flowctl_at_once(folder: Path, runs: int, steps: int) -> float:
-    """Steps per second of many runs, accepted and driven together."""
-    return _flowctl(folder, _workflow(steps), runs, steps)
+def _nothing() -> None:
+    """What is done before and after a measurement."""
+
+
+def flowctl_at_once(folder: Path, runs: int, steps: int, around: Callable[[], object] = _nothing) -> float:
+    """Steps per second of many runs, accepted and driven together. ``around`` is called right before and
+    right after.
+    """
+    return _flowctl(folder, _workflow(steps), runs, steps, around)
 
 
 def flowctl_processes(folder: Path, runs: int, steps: int, processes: int = 2) -> float:
@@ -135,7 +141,7 @@ def flowctl_processes(folder: Path, runs: int, steps: int, processes: int = 2) -
 
 
 def _part(folder: Path, runs: int, steps: int, together: Barrier) -> None:
-    _flowctl(folder, _workflow(steps), runs, steps, together.wait)
+    flowctl_at_once(folder, runs, steps, together.wait)
 
 
 def _workflow(steps: int) -> Workflow:
@@ -151,7 +157,7 @@ def _workflow(steps: int) -> Workflow:
 
 
 def _flowctl(
-    folder: Path, workflow: Workflow, runs: int, steps: int, together: Callable[[], object] = lambda: None
+    folder: Path, workflow: Workflow, runs: int, steps: int, around: Callable[[], object] = _nothing
 ) -> float:
     made = declared(noop)
     assert made is not None
@@ -163,13 +169,13 @@ def _flowctl(
 
     async def main() -> float:
         session = Session(engine)
-        together()
+        around()
         begun = time.perf_counter()
         machines = [session.add(engine.prepare(workflow, {"n": run}), new=True) for run in range(runs)]
         for machine in machines:
             await session.rest(machine, 0)
         seconds = time.perf_counter() - begun
-        together()
+        around()
         assert all(machine.run.status == "completed" for machine in machines)
         await session.close()
         return seconds
