@@ -53,7 +53,7 @@ class Timers:
         self._handle: asyncio.TimerHandle | None = None
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Timer:
-        """Call back on the loop at ``when`` or later; soon if that has passed."""
+        """Call back on the loop at ``when`` or later; soon if that has passed. Callbacks raise nothing."""
         timer = Timer(self, callback)
         first = (when, next(self._numbers), timer)
         heapq.heappush(self._heap, first)
@@ -84,6 +84,9 @@ class Timers:
 
     def _wake(self) -> None:
         self._handle, now = None, self._now()
+        due = []
         while self._heap and self._heap[0][0] <= now:
-            self._loop.call_soon(heapq.heappop(self._heap)[2].ring)
+            due.append(heapq.heappop(self._heap)[2])
         self._sleep()
+        for timer in due:  # all at once: what comes of them is one commit
+            timer.ring()
