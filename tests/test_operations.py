@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from flowctl.journal import Message, Run
 from flowctl.journal.memory import MemoryJournal
 from flowctl.runtimes.operations import Operations
 from flowctl.status import history_lines, status_document
-from flowctl.testing.conformance import Case, Event
-from flowctl.testing.script import START
-from flowctl.testing.virtual import _World as VirtualWorld
+from flowctl.testing.conformance import Case
+from flowctl.testing.events import Event
+from flowctl.testing.world import START
+from flowctl.testing.world import World as VirtualWorld
 from tests.versions_helpers import World, workflow_of
 
 WAITS = workflow_of(
@@ -130,7 +132,7 @@ def test_a_run_that_nobody_drives_is_terminated_at_once(world: World, ask: Ask) 
 
 def test_children_that_a_run_waits_for_are_terminated_with_it() -> None:
     world = _family([Event(5_000, "terminate", "terminate", True)])
-    world.live(None, "after")
+    world.live_on()
     journal = MemoryJournal(world.store)
     statuses = {run.id: run.status for run in journal.list_runs()}
     assert statuses == {"case": "terminated", "case/kid": "terminated", "case/alone": "completed"}
@@ -138,7 +140,7 @@ def test_children_that_a_run_waits_for_are_terminated_with_it() -> None:
 
 def test_a_detached_child_that_closes_with_its_parent_is_cancelled_when_that_is_terminated() -> None:
     world = _family([Event(5_000, "terminate", "terminate", True)], alone="cancel")
-    world.live(None, "after")
+    world.live_on()
     journal = MemoryJournal(world.store)
     [alone] = [run for run in journal.list_runs() if run.id == "case/alone"]
     assert (alone.status, alone.completed_at) == ("cancelled", START + 5_000)
@@ -159,9 +161,7 @@ def _family(events: list[Event], *, alone: str = "abandon") -> VirtualWorld:
             "expect": {},
         }
     )
-    world = VirtualWorld(case)
-    world._events = events
-    return world
+    return VirtualWorld(dataclasses.replace(case, events=tuple(events)), case.script(), run_id="case")
 
 
 # --- retry
@@ -237,31 +237,30 @@ def test_a_request_to_retry_counts_for_its_generation_alone(world: World, ask: A
 
 
 def test_a_retry_waits_until_nothing_is_in_flight() -> None:
-    world = _Busy(
-        Case.parse(
-            {
-                "case": "one branch is held, another one works",
-                "workflow": {
-                    "steps": [
-                        {
-                            "id": "both",
-                            "parallel": {
-                                "left": [{"id": "a", "activity": "t.a", "on_failure": "hold"}],
-                                "right": [{"id": "b", "activity": "t.b"}, {"id": "c", "activity": "t.c"}],
-                            },
-                        }
-                    ]
-                },
-                "activities": {"t.a": {"raise": "Boom", "until": "5s"}, "t.b": {"after": "30s"}},
-                "events": [{"at": "10s", "retry": True}],
-                "expect": {},
-            }
-        )
+    case = Case.parse(
+        {
+            "case": "one branch is held, another one works",
+            "workflow": {
+                "steps": [
+                    {
+                        "id": "both",
+                        "parallel": {
+                            "left": [{"id": "a", "activity": "t.a", "on_failure": "hold"}],
+                            "right": [{"id": "b", "activity": "t.b"}, {"id": "c", "activity": "t.c"}],
+                        },
+                    }
+                ]
+            },
+            "activities": {"t.a": {"raise": "Boom", "until": "5s"}, "t.b": {"after": "30s"}},
+            "events": [{"at": "10s", "retry": True}],
+            "expect": {},
+        }
     )
-    world.live(None, "after")
-    observed = world.observe()
-    assert (observed.status["status"], observed.elapsed) == ("completed", 30_000)
-    assert [asked.path for asked in observed.asked] == [
+    script = case.script()
+    world = _Busy(case, script, run_id="case")
+    world.live_on()
+    assert (world.run().status, world.elapsed) == ("completed", 30_000)
+    assert [asked.path for asked in script.ledger] == [
         "both.left.a",
         "both.right.b",
         "both.left.a",

@@ -20,7 +20,7 @@ from flowctl.runtimes.kin import Kin
 from flowctl.runtimes.virtual import VirtualRuntime
 from flowctl.status import status_document
 from flowctl.testing.conformance import Case
-from flowctl.testing.script import START
+from flowctl.testing.world import START
 from tests.versions_helpers import World, workflow_of
 
 CASES = Path(__file__).parent / "conformance" / "cases"

@@ -19,7 +19,7 @@ from flowctl.journal.retention import Discarded, discard, preview
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.model import Workflow
 from flowctl.testing.journal_conformance import append
-from flowctl.testing.script import START
+from flowctl.testing.world import START
 from tests.cli_helpers import Flowctl, caller
 from tests.keeping.population import CHAIN, FAIL, LINE, WAIT, Population, family
 from tests.test_verify import claimed_with_document

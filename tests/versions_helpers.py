@@ -19,7 +19,8 @@ from flowctl.journal.opening import connect
 from flowctl.journal.verify import verify_chain
 from flowctl.model import Workflow
 from flowctl.testing.loop import VirtualTimeLoop
-from flowctl.testing.script import START, ScriptedActivities
+from flowctl.testing.script import ScriptedActivities
+from flowctl.testing.world import START
 
 HALF_A_DAY = 43_200_000
 """What a life waits for, in milliseconds; a run lives a day unless it says otherwise."""

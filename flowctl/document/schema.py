@@ -36,9 +36,9 @@ _CUT = "steps"
 """The definition that is left out of every entry: lists of steps are walked by ``_Shape``."""
 
 
-def schema() -> dict[str, Any]:
-    """The published JSON Schema of documents."""
-    loaded: dict[str, Any] = json.loads(_schemas().joinpath("workflow.schema.json").read_text("utf-8"))
+def schema(name: str = "workflow") -> dict[str, Any]:
+    """The published JSON Schema of documents, or another one."""
+    loaded: dict[str, Any] = json.loads(_schemas().joinpath(f"{name}.schema.json").read_text("utf-8"))
     return loaded
 
 
@@ -55,11 +55,15 @@ def _shapes() -> Mapping[str, dict[str, Any]]:
     whole = schema()
     definitions = whole.pop("$defs")
     parts = {"": whole, **{verb: definitions[f"{verb}_step"] for verb in VERBS}}
-    return {name: _inlined(part, definitions) for name, part in parts.items()}
+    return {name: inlined(part, definitions) for name, part in parts.items()}
 
 
 @functools.cache
 def _validator(name: str) -> Validator:
+    return validator(_shapes()[name])
+
+
+def validator(shape: dict[str, Any]) -> Validator:
     """What finds the mistakes, where there are some: most parts plainly fit."""
     from jsonschema import Draft202012Validator, FormatChecker, validators
 
@@ -67,7 +71,7 @@ def _validator(name: str) -> Validator:
     make = validators.extend(Draft202012Validator, {"uniqueItems": unique_items})  # type: ignore[no-untyped-call]
     formats = FormatChecker(formats=())
     formats.checks(DURATION, raises=ValueError)(_is_duration)
-    made: Validator = make(_shapes()[name], format_checker=formats)
+    made: Validator = make(shape, format_checker=formats)
     return made
 
 
@@ -77,24 +81,24 @@ def _is_duration(value: object) -> bool:
     return True
 
 
-def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
-    """A schema without references and annotations. It ends because only lists of steps recur, and they are
-    cut.
+def inlined(node: Any, definitions: Mapping[str, Any], cut: Collection[str] = (_CUT,)) -> Any:
+    """A schema without references and annotations. It ends because what is ``cut`` fits anything: whoever
+    cuts it walks there, and only that recurs.
     """
     if isinstance(node, list):
-        return [_inlined(item, definitions) for item in node]
+        return [inlined(item, definitions, cut) for item in node]
     if not isinstance(node, dict):
         return node
     if "$ref" in node:
         name = node["$ref"].removeprefix(_REFERENCE)
-        return {} if name == _CUT else _inlined(definitions[name], definitions)
+        return {} if name in cut else inlined(definitions[name], definitions, cut)
     if "anyOf" in node:  # a list of steps is one of the ways there are: of what is cut, that much is left
         ways = [{"type": "array"} if way.get("$ref") == _REFERENCE + _CUT else way for way in node["anyOf"]]
         node = node | {"anyOf": ways}
     if "format" in node:  # the pattern is for editors, who do not know the format
         node = {key: value for key, value in node.items() if key != "pattern"}
     return {
-        key: _inlined(value, definitions) for key, value in node.items() if not _is_annotation(key, value)
+        key: inlined(value, definitions, cut) for key, value in node.items() if not _is_annotation(key, value)
     }
 
 
@@ -201,10 +205,10 @@ class _Shape:
                 self.say(finding, pointer, name)
 
     def say(self, finding: Finding, pointer: Pointer, name: str) -> None:
-        subject = _subject(finding.pointer, name)
+        subject = subject_of(finding.pointer, name)
         place = pointer + finding.pointer
         if finding.kind == "missing":
-            around = _subject(finding.pointer[:-1], name)
+            around = subject_of(finding.pointer[:-1], name)
             message = f"{shown(finding.pointer[-1])} is missing in {around}"
             self.report.error(
                 "MissingKey", place[:-1], message, hint=_MISSING_HINTS.get(str(finding.pointer[-1]))
@@ -218,7 +222,7 @@ class _Shape:
         """A key that is not possible there. ``free`` are those that are, and are not written already."""
         key = str(finding.pointer[-1])
         owners = [f"'{other}'" for other, allowed in attributes().items() if key in allowed and other != verb]
-        around = _subject(finding.pointer[:-1], name)
+        around = subject_of(finding.pointer[:-1], name)
         if len(finding.pointer) == 1 and verb and owners and key not in VERBS:
             message = f"{shown(key)} is not possible on '{verb}' in {name}"
             hint = f"it belongs to {' and '.join(owners)}" if len(owners) <= 3 else None
@@ -279,7 +283,7 @@ def name_of(step: Any, pointer: Pointer) -> str:
     return f"step {number + 1 if isinstance(number, int) else number} of '{pointer[-2]}'"
 
 
-def _subject(pointer: Pointer, name: str) -> str:
+def subject_of(pointer: Pointer, name: str) -> str:
     """A part of a step or document in a sentence: ``'attempts' in 'retry' of step 'charge'``."""
     if not pointer:
         return name

@@ -89,6 +89,44 @@ _COMPENSATE = {
 
 _SIGNAL = {"schema type properties": "write 'payload', a JSON Schema"}
 
+_TEST_FILE = {
+    "tests test scenarios examples": "write 'cases:', a list",
+    "document file subject target": "write 'workflow: ./FILE.yaml'",
+    "activities stubs fakes": "write 'mocks: {ACTIVITY: {return: …}}'",
+    "plugins plugin_dir": "write 'plugins_dir: FOLDER'",
+    "ledger": "write 'effects: {NAME: {done_by: ACTIVITY, undone_by: ACTIVITY}}'",
+    "assertions properties": "write 'invariants: {SENTENCE: EXPRESSION}'",
+}
+
+_TEST_CASE = {
+    "name title test id": "write 'case: …', a sentence about what holds",
+    "activities stubs fakes mock": "write 'mocks: {ACTIVITY: {return: …}}'",
+    "inputs with given params": "write 'input: {…}'",
+    "signals": "write 'events: [{at: 5s, signal: NAME, payload: …}]'",
+    "expected expects assert then should result": "write 'expect: {…}'",
+    "faults errors crashes": "write 'failures: [{step: PATH, raise: TYPE}]'",
+    "status output error steps calls": "it belongs into 'expect'",
+}
+
+_TEST_ACT = {
+    "returns result output value": "write 'return'",
+    "raises throw throws error fail fails": "write 'raise: TYPE', with 'message' if it has one",
+    "delay takes duration sleep": "write 'after', such as 'after: 5s'",
+    "expect with arguments called_with": "write 'args: {…}': what the arguments must be",
+    "sequence by_call": "write 'calls: [...]'; a list of answers in place of the mapping is by attempt",
+    "steps paths by_path": "write 'at: {PATH: {return: …}}'",
+}
+
+_TEST_EXPECT = {
+    "exact_output result return": "write 'output', which is exact, or 'output_includes'",
+    "undone compensated": "write 'compensations: [PATH, …]'",
+    "path paths sequence": "write 'order: [PATH, …]'",
+    "arguments": "write 'args', which is exact, or 'args_include'",
+    "duration total_time time took": "write 'elapsed', in virtual time",
+    "errors": "write 'error: {type: …}'",
+    "assert invariants": "write 'that: {SENTENCE: EXPRESSION}'",
+}
+
 FOREIGN: Mapping[str, Mapping[str, str]] = {
     kind: {word: hint for words, hint in table.items() for word in words.split()}
     for kind, table in {
@@ -97,6 +135,31 @@ FOREIGN: Mapping[str, Mapping[str, str]] = {
         "retry": _RETRY,
         "compensate": _COMPENSATE,
         "signal": _SIGNAL,
+        "test_file": _TEST_FILE,
+        "test_case": _TEST_CASE,
+        "test_mock": _TEST_ACT,
+        "test_answers": _TEST_ACT,
+        "test_act": _TEST_ACT,
+        "test_expect": _TEST_EXPECT,
+        "test_event": {
+            "when after time": "write 'at: 5s', counted from the start of the run",
+            "data body": "write 'payload'",
+            "name": "write 'signal: NAME'",
+            "crash kill": "write 'lose_worker: 3s': for how long nobody is there",
+        },
+        "test_failure": {
+            "path at": "write 'step: PATH'",
+            "timeout": "write 'time_out: before' or 'time_out: after': the effect",
+            "crash kill worker_lost": "write 'lose_worker: before' or 'lose_worker: after': the effect",
+            "error fail": "write 'raise: TYPE'",
+        },
+        "test_effect": {
+            "does activity by": "write 'done_by: ACTIVITY'",
+            "undoes compensated_by": "write 'undone_by: ACTIVITY'",
+            "id key known_by": "write 'done_as: EXPRESSION' and 'undone_as: EXPRESSION'",
+            "permanent irreversible keeps": "write 'lasting: true'",
+            "when": "write 'if'",
+        },
     }.items()
 }
 """Hints by kind of mapping and normalised word."""

@@ -45,31 +45,14 @@ from flowctl.activities import activity, declared
 from flowctl.clock import parse_duration
 from flowctl.document import load, stored
 from flowctl.model import Policy, Workflow
-from flowctl.runtimes.operations import Operations
+from flowctl.testing.events import Event
 from flowctl.testing.script import Asked, ScriptedActivities
-
-OPERATIONS = frozenset({"pause", "unpause", "terminate", "retry"})
-"""What people do to a run besides: events of that name."""
 
 EVERY_STEP = sys.maxsize
 """How many steps of a run are looked at."""
 
 RUN_ID = "case"
 """The id of every case's run, so that keys can be written down."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Event:
-    """Something from outside, ``at`` milliseconds after the start. ``kind`` is ``signal``, ``cancel``,
-    ``lose_worker``, or one of ``OPERATIONS``.
-    """
-
-    at: int
-    kind: str
-    name: str
-    data: Any
-    principal: str | None = None
-    dedup_id: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,7 +101,7 @@ class Case:
             missing=tuple(data.get("missing", ())),
             secrets=data.get("secrets", {}),
             events=tuple(
-                sorted((_event(event) for event in data.get("events", ())), key=lambda event: event.at)
+                sorted((Event.parse(event) for event in data.get("events", ())), key=lambda event: event.at)
             ),
             until=parse_duration(data["until"]) if "until" in data else None,
             expect=data["expect"],
@@ -239,25 +222,3 @@ def _policy(options: Mapping[str, Any]) -> Policy:
     made = declared(declare(nothing))
     assert made is not None
     return made.policy
-
-
-def _event(data: Mapping[str, Any]) -> Event:
-    at = parse_duration(data["at"])
-    if "signal" in data:
-        return Event(
-            at, "signal", data["signal"], data.get("payload"), data.get("principal"), data.get("dedup_id")
-        )
-    if "cancel" in data:
-        return Event(at, "cancel", "cancel", {"reason": data["cancel"]}, data.get("principal"))
-    if "lose_worker" in data:
-        return Event(at, "lose_worker", "lose_worker", parse_duration(data["lose_worker"]))
-    [kind] = data.keys() & OPERATIONS
-    return Event(at, kind, kind, data[kind])
-
-
-def operate(operations: Operations, run_id: str, event: Event) -> None:
-    """Do what a person does. ``RunClosed``, ``RunOpen``."""
-    if event.kind == "retry" and isinstance(event.data, Mapping):
-        operations.retry(run_id, skip=event.data["skip"])
-    else:
-        getattr(operations, event.kind)(run_id)

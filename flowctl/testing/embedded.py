@@ -17,9 +17,11 @@ from flowctl.errors import RunClosed, RunOpen
 from flowctl.journal import Journal, Run
 from flowctl.state import RunStatus
 from flowctl.status import status_document
-from flowctl.testing.conformance import EVERY_STEP, RUN_ID, Case, Event, Observed, operate
+from flowctl.testing.conformance import EVERY_STEP, RUN_ID, Case, Observed
+from flowctl.testing.events import Event, operate
 from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
-from flowctl.testing.script import START, ScriptedActivities
+from flowctl.testing.script import ScriptedActivities
+from flowctl.testing.world import START
 
 FOREVER = 10 * 366 * 86_400_000
 

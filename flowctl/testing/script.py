@@ -30,9 +30,7 @@ from flowctl.clock import parse_duration
 from flowctl.errors import Blocked, Failure
 from flowctl.model import Policy
 from flowctl.path import Path
-
-START = 1_767_225_600_000
-"""2026-01-01T00:00:00Z: when every case begins."""
+from flowctl.testing.world import START
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,6 +99,9 @@ class ScriptedActivities:
         args, _ = reveal(attempt.args, attempt.secrets, self.secrets.get)
         asked = Asked(str(attempt.path), attempt.attempt, attempt.idempotency_key, args, attempt.run_id)
         return self._answer(attempt.name, asked, attempt.started_at - START)
+
+    def ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """How it ends is in the script."""
 
     def declared(self, activity: str) -> Policy | None:
         """What the script says the activity declares."""
