@@ -32,7 +32,11 @@ DATABASES = {
     "dashboard": "metrics.db",
     "batch": "payouts.db",
 }
-DOCUMENTS = sorted(str(file.relative_to(EXAMPLES)) for file in EXAMPLES.glob("*/*.yaml"))
+DOCUMENTS = sorted(
+    str(file.relative_to(EXAMPLES))
+    for file in EXAMPLES.glob("*/*.yaml")
+    if not file.name.endswith(".test.yaml")
+)
 Books = dict[str, list[tuple[Any, ...]]]
 BOUNCES = "ada@nowhere.invalid"
 
@@ -539,6 +543,7 @@ STORIES = {
         status="compensated",
         error="FundEmpty",
         undone=None,
+        not_undone=("_run2.statement",),  # told is told
         steps={"due": "completed", "payouts": "failed"},
         books={
             PAID: [(198, 198, 286_900)],
