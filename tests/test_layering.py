@@ -65,9 +65,11 @@ FLOORS: dict[str, int] = {
 }
 """Floor by room. ``journal`` is the package's ``__init__``, the protocol; ``journal.`` is what is inside."""
 
-OPENINGS = frozenset({("model", "expressions"), ("expressions", "values"), ("retry", "errors")})
-"""Who may import whom on the same floor: a model holds its parsed expressions, whose values are data, and a
-retry judges a failure."""
+OPENINGS = frozenset(
+    {("model", "expressions"), ("expressions", "values"), ("retry", "errors"), ("testing", "backends")}
+)
+"""Who may import whom on the same floor: a model holds its parsed expressions, whose values are data, a retry
+judges a failure, and tests read the runs that backends export."""
 
 ANYWHERE = ("",)
 
@@ -80,6 +82,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "click": ("cli",),
     "rich": ("render",),
     "re2": ("expressions", "document"),
+    "pytest": ("testing",),
     "msgspec": ANYWHERE,
 }
 """The rooms that may import a dependency. ``sqlite3``, of the standard library, has a door all the same."""
@@ -297,7 +300,8 @@ def test_what_the_rules_forbid_is_found(name: str, source: str, tmp_path: Path) 
 
 def test_every_dependency_of_the_package_has_a_door() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in project["dependencies"]}
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["pytest"]]
+    declared = {re.split(r"[^a-z0-9-]", requirement)[0] for requirement in wanted}
     providers = packages_distributions()
     assert declared == {name.lower() for module in DOORS for name in providers.get(module, [])}
 

@@ -15,6 +15,7 @@
     projects      init
     scaffold      what it makes, from the templates
     graphs        graph
+    testing       test
     documents     validate, deploy, workflows, deprecate, schema
     installation  activities, plugins, doctor
 

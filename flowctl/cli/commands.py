@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "deploy": ("documents:deploy", "Register documents under their names and versions."),
         "workflows": ("documents:workflows", "List deployed workflows."),
         "deprecate": ("documents:deprecate", "Mark a deployed version as deprecated."),
+        "test": ("testing:test", "Test workflows in virtual time, with mocks, against every failure."),
         "schema": ("documents:schema", "Print the JSON Schema of documents, for editors."),
     },
     "Projects": {

@@ -67,13 +67,26 @@ class _Unreadable:
 def _examine(file: str, invocation: Invocation) -> Sequence[Diagnostic | _Unreadable]:
     """What is to be said about one file."""
     from flowctl import document
+    from flowctl.document.cases import SUFFIXES
 
     try:
+        if file.endswith(SUFFIXES):
+            return _examine_tests(file, invocation)
         return _check(file, invocation.plugins)(document.read(Path(file)))
     except InvalidDocument as error:
         return error.diagnostics
     except UsageError as error:
         return [_Unreadable(file, error)]
+
+
+def _examine_tests(file: str, invocation: Invocation) -> Sequence[Diagnostic]:
+    """A test file, and the workflow that it is about. ``InvalidDocument`` for what is wrong."""
+    from flowctl.testing.casefile import load_file
+    from flowctl.testing.suite import surroundings
+
+    settings = invocation.settings
+    load_file(Path(file), surroundings(settings.plugins_dirs, settings.defaults))
+    return []
 
 
 def _check(file: str, plugins: Plugins) -> Callable[[str], list[Diagnostic]]:
@@ -87,9 +100,12 @@ def _check(file: str, plugins: Plugins) -> Callable[[str], list[Diagnostic]]:
 def _mend(file: str, invocation: Invocation) -> Sequence[Diagnostic | _Unreadable]:
     """What is to be said about one file after all that is certain was mended in it."""
     from flowctl import document
+    from flowctl.document.cases import SUFFIXES
     from flowctl.document.fixes import mend
     from flowctl.render import escape
 
+    if file.endswith(SUFFIXES):
+        return _examine(file, invocation)
     try:
         mended = mend(document.read(Path(file)), _check(file, invocation.plugins))
         if mended.changes:

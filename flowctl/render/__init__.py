@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowctl.render.cases import case_failures, case_file, case_line, case_summary, coverage
     from flowctl.render.catalog import activities, activity, plugins, verdicts, workflows
     from flowctl.render.difference import diff
     from flowctl.render.events import history
@@ -40,6 +41,11 @@ _HOMES = {
     "activities": "catalog",
     "activity": "catalog",
     "backed_up": "keeping",
+    "case_failures": "cases",
+    "case_file": "cases",
+    "case_line": "cases",
+    "case_summary": "cases",
+    "coverage": "cases",
     "diagnostics": "problems",
     "diff": "difference",
     "discarded": "keeping",
@@ -66,6 +72,11 @@ __all__ = [
     "activities",
     "activity",
     "backed_up",
+    "case_failures",
+    "case_file",
+    "case_line",
+    "case_summary",
+    "coverage",
     "diagnostics",
     "diff",
     "discarded",

@@ -30,6 +30,7 @@ from flowctl.clock import parse_duration
 from flowctl.errors import Blocked, Failure
 from flowctl.model import Policy
 from flowctl.path import Path
+from flowctl.runtimes.virtual import Act as Playable
 from flowctl.testing.world import START
 
 
@@ -130,9 +131,9 @@ class ScriptedActivities:
             now = round(asyncio.get_running_loop().time() * 1000)
             asked = Asked(str(ctx.path), ctx.attempt, ctx.idempotency_key, args, ctx.run_id)
             act = self._answer(name, asked, now)
-            await _play(act, ctx)
+            await play(act, ctx)
             if act.outcome.failure is not None:
-                raise _exception(act.outcome.failure)
+                raise exception_of(act.outcome.failure)
             assert act.outcome.value is not None
             return values.decode(act.outcome.value)
 
@@ -154,7 +155,7 @@ def _acts(acts: Any) -> Sequence[Act]:
     return [Act.parse(act) for act in (acts if isinstance(acts, list) else [acts])]
 
 
-async def _play(act: Act, ctx: ActivityContext) -> None:
+async def play(act: Playable, ctx: ActivityContext) -> None:
     """Take as long as the act takes, with its heartbeats, and deaf if it is."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
@@ -171,7 +172,7 @@ async def _play(act: Act, ctx: ActivityContext) -> None:
             ctx.heartbeat(moment)
 
 
-def _exception(failure: Failure) -> Exception:
+def exception_of(failure: Failure) -> Exception:
     """An exception whose class, and whose ancestors' names, are those of the failure."""
     base: type[Exception] = Exception
     for name in reversed(failure.types):
