@@ -38,7 +38,11 @@ from flowctl.model import (
 from flowctl.retry import ONCE, RetryPolicy
 from tests.document_helpers import accepted
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*/*.yaml"))
+EXAMPLES = sorted(
+    file
+    for file in (Path(__file__).parent.parent / "examples").glob("*/*.yaml")
+    if not file.name.endswith(".test.yaml")
+)
 
 
 def workflow(body: str) -> Workflow:
