@@ -13,11 +13,26 @@ from flowctl.cli.scaffold import COMMANDS, make
 from tests import console
 from tests.cli_helpers import Flowctl, caller
 
-PROJECT = [".gitignore", "README.md", "flowctl.toml", "order.yaml", "plugins/shop.py", "pytest.ini"]
+PROJECT = [
+    ".gitignore",
+    "README.md",
+    "flowctl.toml",
+    "order.test.yaml",
+    "order.yaml",
+    "plugins/shop.py",
+    "pytest.ini",
+]
 FILES = {
     "project": [*PROJECT, "tests/test_order.py"],
     "plugin": [
-        *(".gitignore", "README.md", "flowctl_acme.py", "greeting.yaml", "pyproject.toml"),
+        *(
+            ".gitignore",
+            "README.md",
+            "flowctl_acme.py",
+            "greeting.test.yaml",
+            "greeting.yaml",
+            "pyproject.toml",
+        ),
         "tests/test_flowctl_acme.py",
     ],
 }

@@ -29,6 +29,7 @@ SUFFIX = ".tmpl"
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "project": (
         "flowctl validate order.yaml",
+        "flowctl test --every-failure --coverage",
         "flowctl run order.yaml -i item=lamp -i amount=20",
         "flowctl run order.yaml -i item=lamp -i amount=20 -i card=declined",
         "flowctl status @last",
@@ -38,6 +39,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
         "python -m pip install -e '.[dev]'",
         "flowctl activities @PREFIX@.greet",
         "flowctl run greeting.yaml -i name=Ada",
+        "flowctl test",
         "python -m pytest",
     ),
 }
