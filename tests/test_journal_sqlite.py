@@ -58,6 +58,23 @@ def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
 # --- files and settings
 
 
+def test_a_database_whose_process_died_in_the_middle_of_a_checkpoint_opens(path: Path) -> None:
+    SqliteJournal.open(path).close()
+    child = os.fork()
+    if child == 0:
+        journal = SqliteJournal.open(path)
+        append(journal, claimed(journal), *(f"s{i}" for i in range(50)))  # in the log, and only there
+        os._exit(0)
+    os.waitpid(child, 0)
+    with path.open("r+b") as file:
+        file.seek(28)  # the number of pages: copied with the first of them, before the others are
+        file.write((1_000).to_bytes(4, "big"))
+    for read_only in (True, False):
+        with opened(path, read_only=read_only) as journal:
+            assert len(paths(journal)) == 50
+            assert verify_chain(journal, "order-1") is None
+
+
 def test_commits_are_durable_and_checkpoints_are_ours(journal: SqliteJournal, path: Path) -> None:
     with contextlib.closing(files.open_writer(str(path))) as connection:
         settings = {

@@ -101,6 +101,9 @@ def _check_file(path: str, access: int) -> None:
         raise UsageError(f"the journal {path} cannot be opened: permission denied")
     try:
         with contextlib.closing(connect(path, "ro", "&immutable=1")) as connection:
+            # Or SQLite refuses a database that is shorter than its header says, as one is whose process died
+            # in the middle of a checkpoint. What is missing is in the log, which is not looked at here.
+            connection.execute("PRAGMA writable_schema = ON")
             identity = _pragma(connection, "application_id")
     except sqlite3.DatabaseError as error:
         raise _not_ours(path, "is not an SQLite database") from error
