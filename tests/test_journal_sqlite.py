@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -73,6 +74,31 @@ def test_a_database_whose_process_died_in_the_middle_of_a_checkpoint_opens(path:
         with opened(path, read_only=read_only) as journal:
             assert len(paths(journal)) == 50
             assert verify_chain(journal, "order-1") is None
+
+
+def test_a_disk_that_fails_while_opening_is_not_the_fault_of_who_gave_the_path(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: str) -> Mutex:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(database, "Mutex", fails)
+    with pytest.raises(StorageError, match="nothing was done"):
+        SqliteJournal.open(path)
+
+
+def test_a_sign_of_life_that_cannot_be_removed_holds_nobody_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, opened(path) as journal:
+        claimed(journal)
+        patch.setattr(os, "unlink", fails)
+        journal.close()
+    with opened(path) as journal:
+        assert journal.claim("order-1") is not None
 
 
 def test_commits_are_durable_and_checkpoints_are_ours(journal: SqliteJournal, path: Path) -> None:

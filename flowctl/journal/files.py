@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import stat
@@ -35,6 +36,11 @@ PATIENCE = 30.0
 
 LOG, SHARED_MEMORY, MUTEX, SESSIONS = "-wal", "-shm", ".lock", ".sessions"
 """What is beside a database, by the end of its name: SQLite's, then ours."""
+
+DISK_ERRORS = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT})
+"""What is the disk's fault, and nobody's who gave a path."""
+
+NOTHING_DONE = "nothing was done; mend that, then give the command again"
 
 WRITER_PRAGMAS = {
     "busy_timeout": 0,  # waiting is done in one place, ``Database.begin``, together with the mutex
@@ -82,9 +88,12 @@ def trouble(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(f"the journal {path} cannot be opened: {error.strerror}") from error
+        problem = f"the journal {path} cannot be opened: {error.strerror}"
+        if error.errno in DISK_ERRORS:
+            raise StorageError(problem, hint=NOTHING_DONE) from error
+        raise UsageError(problem) from error
     except (sqlite3.Error, UnicodeDecodeError) as error:  # SQLite quotes damaged text in its messages
-        raise StorageError(f"the journal {path} cannot be opened: {error}") from error
+        raise StorageError(f"the journal {path} cannot be opened: {error}", hint=NOTHING_DONE) from error
 
 
 # --- whose it is
@@ -106,6 +115,8 @@ def _check_file(path: str, access: int) -> None:
             connection.execute("PRAGMA writable_schema = ON")
             identity = _pragma(connection, "application_id")
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_NOTADB:
+            raise  # it is damaged, or could not be read, which SQLite does not tell apart
         raise _not_ours(path, "is not an SQLite database") from error
     if identity != APPLICATION_ID:
         raise _not_ours(path, "is a database of another program")

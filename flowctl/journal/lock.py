@@ -95,7 +95,7 @@ class SignOfLife(LockFile):
     def end(self) -> None:
         """Remove the file and give up the lock. Idempotent."""
         if self._fd >= 0:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # one that is gone, or stays: unlocked, it is no sign of life
                 os.unlink(self._path)
         self.close()
 
