@@ -4,4 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-BUGS: Mapping[str, Callable[[], None]] = {}
+from flowctl.journal import files
+
+
+def synchronous(level: int) -> Callable[[], None]:
+    """SQLite syncs less than we ask for."""
+
+    def seed() -> None:
+        files.WRITER_PRAGMAS["synchronous"] = level
+
+    return seed
+
+
+BUGS: Mapping[str, Callable[[], None]] = {
+    "synchronous-normal": synchronous(1),
+    "synchronous-off": synchronous(0),
+}

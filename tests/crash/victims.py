@@ -32,6 +32,9 @@ from tests.crash.stories import CORPUS, EXAMPLES, TOUCH, Command, Story
 PRELOADED = ("asyncio", "jsonschema", "re2", "yaml", "yaml.cyaml")
 LEFT_OUT = ("flowctl.__main__", "flowctl.activities.child")
 
+LONGEST_LIFE = 120
+"""Seconds after which a victim that hangs is ended, by SIGALRM."""
+
 Preparation = Callable[[], object]
 """What is done to a victim before it begins: how bugs are seeded."""
 
@@ -134,11 +137,7 @@ class Stage:
         """The rest of a child's life."""
         code = 70
         try:
-            os.chdir(self.folder)
-            os.environ |= self.story.environment(self.folder)
-            for descriptor, name in ((1, "said"), (2, "complained")):
-                with open(name, "wb", buffering=0) as file:
-                    os.dup2(file.fileno(), descriptor)
+            self._settle()
             if look_before:
                 (self.folder / "before").write_text(Look.at(self.database, self.ledger).to_json())
             if self.prepare is not None:
@@ -158,6 +157,20 @@ class Stage:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
+
+    def _settle(self) -> None:
+        """Make this process one of a command in this folder, which does not wait for ever."""
+        signal.alarm(LONGEST_LIFE)
+        os.chdir(self.folder)
+        os.environ |= self.story.environment(self.folder)
+        for descriptor, name in ((1, "said"), (2, "complained")):
+            with open(name, "wb", buffering=0) as file:
+                os.dup2(file.fileno(), descriptor)
+
+    def carry_out(self, command: Command) -> int:
+        """Carry a command out in this process; returns the exit code."""
+        self._settle()
+        return _command(command)
 
 
 def _command(command: Command) -> int:

@@ -33,8 +33,9 @@ Kept = tuple[tuple[int, int], ...]
 
 @dataclasses.dataclass(eq=False)
 class _Write:
-    """Bytes at an offset; or, without any, a new length of the file."""
+    """Bytes at an offset; or, without any, a new length of the file. ``number`` is its place among all."""
 
+    number: int
     offset: int
     data: bytes | None
     durable: bool = False
@@ -111,6 +112,7 @@ class Disk:
         }
         self._certain = dict(self._names)
         self._namings: list[_Naming] = []
+        self._count = 0
 
     # --- following
 
@@ -124,6 +126,10 @@ class Disk:
         follow(call)
         return True
 
+    def _next(self) -> int:
+        self._count += 1
+        return self._count
+
     def _name(self, **names: _File | None) -> None:
         folder = os.path.dirname(next(iter(names)))
         self._namings.append(_Naming(folder, names))
@@ -134,7 +140,7 @@ class Disk:
 
     def _follow_o(self, call: Call) -> None:
         if call.offset == 1 and call.path in self._names:
-            self._names[call.path].writes.append(_Write(0, None))
+            self._names[call.path].writes.append(_Write(self._next(), 0, None))
 
     def _follow_m(self, call: Call) -> None:
         self._name(**{call.path: _FOLDER})
@@ -147,11 +153,11 @@ class Disk:
 
     def _follow_w(self, call: Call) -> None:
         if call.path in self._names:  # else it has no name any more, and nobody can find it
-            self._names[call.path].writes.append(_Write(call.offset, call.data))
+            self._names[call.path].writes.append(_Write(self._next(), call.offset, call.data))
 
     def _follow_t(self, call: Call) -> None:
         if call.path in self._names:
-            self._names[call.path].writes.append(_Write(call.offset, None))
+            self._names[call.path].writes.append(_Write(self._next(), call.offset, None))
 
     def _follow_s(self, call: Call) -> None:
         if call.path in self._names and self._names[call.path] is not _FOLDER:
@@ -164,8 +170,8 @@ class Disk:
     # --- what is possible
 
     def states(self, chance: Random, samples: int) -> Iterator[State]:
-        """What may be left: all, nothing, all but one change, one change only, each write torn at each of its
-        sectors, and ``samples`` by chance. The same state may come more than once.
+        """What may be left: all, nothing, all but one change; the latest change only, and torn at each of its
+        sectors; and ``samples`` by chance. The same state may come more than once.
         """
         for fates in self._fates(chance, samples):
             yield self.state(fates)
@@ -184,7 +190,7 @@ class Disk:
         """The changes that may or may not be there."""
         files = {id(file): file for file in (*self._certain.values(), *self._names.values())}
         writes = [write for file in files.values() for write in file.writes if not write.durable]
-        return writes, list(self._namings)
+        return sorted(writes, key=lambda write: write.number), list(self._namings)
 
     def _fates(self, chance: Random, samples: int) -> Iterator[Mapping[object, Kept]]:
         writes, namings = self.uncertain()
@@ -192,18 +198,17 @@ class Disk:
         yield {}
         if not changes:
             return
-        nothing: dict[object, Kept] = dict.fromkeys(changes, ())
-        yield nothing
-        yield {**dict.fromkeys(writes, ())}
-        yield {**dict.fromkeys(namings, ())}
+        yield dict.fromkeys(changes, ())
+        yield dict.fromkeys(writes, ())
+        yield dict.fromkeys(namings, ())
         for change in changes:
             yield {change: ()}
-            yield {other: () for other in changes if other is not change}
-            yield {other: () for other in writes if other is not change}
-        for write in writes:
-            for cut in write.cuts():
-                yield {write: ((0, cut),)}
-                yield {write: ((cut, len(write.data or b"")),)}
+        latest = changes[len(writes) - 1]
+        yield {other: () for other in changes if other is not latest}
+        if isinstance(latest, _Write):
+            for cut in latest.cuts():
+                yield {latest: ((0, cut),)}
+                yield {latest: ((cut, len(latest.data or b"")),)}
         for _ in range(samples):
             yield _by_chance(changes, chance)
 
