@@ -21,8 +21,8 @@ from tests.crash.victims import Preparation, Stage, in_parallel, preload, with_s
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A story undisturbed: how it ends, and for each command the stage before it, how many calls it makes, and
-    its exit code.
+    """A story undisturbed: how it ends, and for each command the stage before it, how many calls it makes,
+    and its exit code.
     """
 
     ending: Ending

@@ -1,5 +1,5 @@
-"""Let a call that touches the files of the database fail, each in turn, with an I/O error or a full disk; then
-let the disk be well again, give the command again, and compare.
+"""Let a call that touches the files of the database fail, each in turn, with an I/O error or a full disk;
+then let the disk be well again, give the command again, and compare.
 
     python -m tests.crash.fail_everywhere --seed 1                 # every point; an hour
     python -m tests.crash.fail_everywhere --seed 1 --points 100    # so many of them, drawn by chance
