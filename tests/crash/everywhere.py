@@ -49,16 +49,15 @@ Disturb = Callable[[Point, Reference, Path], tuple[Ending, int]]
 faults there were. ``Violation``."""
 
 
-def undisturbed(name: str, folder: Path, kinds: str, prepare: Preparation | None = None) -> Reference:
-    """Tell a story and keep what it was like before each command."""
+def undisturbed(name: str, folder: Path, kinds: str, prepare: Preparation | None) -> Reference:
+    """Tell a story and keep what it was like before each command. From there, tell it with ``prepare``."""
     story = STORIES[name]
     stage = Stage(story, folder / "now")
     stage.set_up()
-    stage.prepare = prepare
     stages, calls, codes = [], [], []
     counts = faults.Counts(str(folder / "counts"))
     for number, command in enumerate(story.commands):
-        stages.append(stage.copy_to(folder / f"before-{number}"))
+        stages.append(dataclasses.replace(stage.copy_to(folder / f"before-{number}"), prepare=prepare))
         counts.reset()
         plan = faults.Plan("", kinds=kinds, counts=counts.path)
         codes.append(stage.perform(command, plan, look_after=command is story.commands[-1]).code)

@@ -32,7 +32,7 @@ from tests.crash.stories import CORPUS, EXAMPLES, TOUCH, Command, Story
 PRELOADED = ("asyncio", "jsonschema", "re2", "yaml", "yaml.cyaml")
 LEFT_OUT = ("flowctl.__main__", "flowctl.activities.child")
 
-LONGEST_LIFE = 120
+LONGEST_LIFE = 30
 """Seconds after which a victim that hangs is ended, by SIGALRM."""
 
 Preparation = Callable[[], object]
@@ -97,7 +97,7 @@ class Stage:
 
     def perform(
         self,
-        command: Command,
+        words: Command,
         plan: faults.Plan | None = None,
         *,
         look_before: bool = False,
@@ -113,7 +113,7 @@ class Stage:
             (self.folder / when).unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
-            self._live(command, plan, look_before, look_after)
+            self._live(words, plan, look_before, look_after)
         if kill_after is not None:
             time.sleep(kill_after)
             with contextlib.suppress(ProcessLookupError):
@@ -132,19 +132,19 @@ class Stage:
         return (self.folder / name).read_text(errors="replace")
 
     def _live(
-        self, command: Command, plan: faults.Plan | None, look_before: bool, look_after: bool
+        self, words: Command, plan: faults.Plan | None, look_before: bool, look_after: bool
     ) -> NoReturn:
         """The rest of a child's life."""
         code = 70
         try:
-            self._settle()
+            self.settle()
             if look_before:
                 (self.folder / "before").write_text(Look.at(self.database, self.ledger).to_json())
             if self.prepare is not None:
                 self.prepare()
             if plan is not None:
                 faults.arm(dataclasses.replace(plan, watch=str(self.database)))
-            code = _command(command)
+            code = command(words)
             if plan is not None:
                 faults.arm()
             if look_after:
@@ -158,29 +158,30 @@ class Stage:
             sys.stderr.flush()
             os._exit(code)
 
-    def _settle(self) -> None:
-        """Make this process one of a command in this folder, which does not wait for ever."""
-        signal.alarm(LONGEST_LIFE)
+    def settle(self, *, said: str = "said", append: bool = False, longest: int = LONGEST_LIFE) -> None:
+        """Make this process one of commands in this folder, which lives for so many seconds at most."""
+        signal.alarm(longest)
         os.chdir(self.folder)
         os.environ |= self.story.environment(self.folder)
-        for descriptor, name in ((1, "said"), (2, "complained")):
-            with open(name, "wb", buffering=0) as file:
+        for descriptor, name in ((1, said), (2, "complained")):
+            with open(name, "ab" if append else "wb", buffering=0) as file:
                 os.dup2(file.fileno(), descriptor)
 
-    def carry_out(self, command: Command) -> int:
+    def carry_out(self, words: Command) -> int:
         """Carry a command out in this process; returns the exit code."""
-        self._settle()
-        return _command(command)
+        self.settle()
+        return command(words)
 
 
-def _command(command: Command) -> int:
-    name, *rest = command
+def command(words: Command) -> int:
+    """Carry a command out in this process; returns the exit code."""
+    name, *rest = words
     if name == TOUCH:
         Path(*rest).touch()
         return 0
     from flowctl.cli import main
 
-    sys.argv = ["flowctl", *command]
+    sys.argv = ["flowctl", *words]
     try:
         main()
     except SystemExit as left:

@@ -2,8 +2,10 @@
 database, and that fail when they are told to.
 """
 
+import asyncio
 import json
 import os
+import time
 from typing import Any
 
 from flowctl import ActivityContext, activity
@@ -50,9 +52,18 @@ async def later(ctx: ActivityContext, value: Any = None) -> Any:
     return value
 
 
+@activity("work.slow")
+async def slow(ctx: ActivityContext, seconds: float) -> None:
+    """Take a while."""
+    note(ctx, "begin")
+    await asyncio.sleep(seconds)
+    note(ctx, "done")
+
+
 def note(ctx: ActivityContext, phase: str) -> None:
     """Append a line to the ledger; one write, so lines never mix."""
     line = {"key": ctx.idempotency_key, "attempt": ctx.attempt, "run": ctx.run_id, "phase": phase}
+    line |= {"at": time.time_ns() // 1_000_000, "pid": os.getpid()}
     with open(os.environ["FLOWCTL_LEDGER"], "ab", buffering=0) as file:
         file.write(json.dumps(line).encode() + b"\n")
         os.fsync(file.fileno())
