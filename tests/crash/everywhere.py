@@ -79,10 +79,16 @@ def points(
 
 
 def strike(
-    chosen: Sequence[Point], references: Mapping[str, Reference], folder: Path, disturb: Disturb
+    chosen: Sequence[Point],
+    references: Mapping[str, Reference],
+    folder: Path,
+    disturb: Disturb,
+    until: float,
 ) -> Iterator[tuple[int, str]]:
-    """For each point how many faults there were, and what was violated."""
+    """For each point how many faults there were, and what was violated; as many as there is time for."""
     for number, point in enumerate(chosen):
+        if time.monotonic() > until:
+            return
         here, reference = folder / str(number), references[point.story]
         try:
             ending, hits = disturb(point, reference, here)
@@ -100,6 +106,7 @@ def main(description: str | None, kinds: str, these: Sequence[str], disturb: Dis
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--points", type=int, default=0, help="how many, drawn by chance; 0: all")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
     parser.add_argument("--story", default="", help="only stories whose name contains this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--bug", choices=sorted(BUGS), help="seed this bug into every process")
@@ -115,11 +122,13 @@ def main(description: str | None, kinds: str, these: Sequence[str], disturb: Dis
         }
         chosen = list(points(references, these, chance))
         total = len(chosen)
-        if options.points:
-            chosen = chance.sample(chosen, min(options.points, total))
+        chosen = chance.sample(chosen, min(options.points or total, total))
+        until = begun + options.minutes * 60
         lines = in_parallel(
             options.jobs,
-            lambda job: strike(chosen[job :: options.jobs], references, folder / f"job-{job}", disturb),
+            lambda job: strike(
+                chosen[job :: options.jobs], references, folder / f"job-{job}", disturb, until
+            ),
         )
     hits, wrongs = [hits for hits, _ in lines], [wrong for _, wrong in lines if wrong]
     for wrong in wrongs[:10]:

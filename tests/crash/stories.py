@@ -33,11 +33,19 @@ BATCH = {"month": "2030-01", "after": 955, "chunk": 20}
 
 @dataclasses.dataclass(frozen=True)
 class Story:
-    """``plugins`` is the folder of its activities; ``fresh``, whether it makes its database itself."""
+    """``plugins`` is the folder of its activities; ``fresh``, whether it makes its database itself.
+
+    Otherwise the database knows the documents of ``run`` already, so that victims need not check them.
+    """
 
     plugins: Path
     commands: Sequence[Command]
     fresh: bool = False
+
+    @property
+    def documents(self) -> list[str]:
+        """What is run."""
+        return [words[1] for words in self.commands if words[0] == "run" and words[1].endswith(".yaml")]
 
     def environment(self, folder: Path) -> dict[str, str]:
         """What its commands find in the environment, in this folder."""

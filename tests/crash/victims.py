@@ -50,6 +50,7 @@ def preload() -> None:
             document.load(file.read_text(), str(file))
     gc.collect()
     gc.freeze()
+    gc.disable()  # a victim is too short-lived to collect anything, and looking costs it a copy of each page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +86,10 @@ class Stage:
         return self.folder / "ledger.jsonl"
 
     def set_up(self) -> None:
-        """Make the folder, with an empty database unless the story makes its own."""
+        """Make the folder, with a database that knows the documents, unless the story makes its own."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not self.story.fresh:
-            self.perform(["deploy", str(EMPTY), "--json"])
+        for file in {EMPTY, *self.story.documents} if not self.story.fresh else ():
+            self.perform(["deploy", str(file), "--json"])
 
     def copy_to(self, folder: Path) -> Stage:
         """The same, in another folder that is not there yet."""
