@@ -97,7 +97,7 @@ class Crowd:
         if self.stops and self.alive[target] == "worker" and self.chance.random() < 0.3:
             os.kill(target, signal.SIGSTOP)
             self.asleep[target] = time.monotonic()
-            self.blows["stopped"] += 1
+            self.blows["workers stopped"] += 1
         else:
             self.kill(target)
 
@@ -108,7 +108,7 @@ class Crowd:
         role = self.alive.pop(pid)
         if code != -signal.SIGKILL:
             raise Violation(f"a {role} ended by itself, with {code}: {complaints(self.stage)[-800:]}")
-        self.blows[role] += 1
+        self.blows[f"{role}s killed"] += 1
 
     def disperse(self) -> None:
         """Kill everybody."""
@@ -332,14 +332,14 @@ def episode(folder: Path, chance: random.Random, seconds: float, kills: int, sto
     crowd = Crowd(stage, chance, stops)
     until = time.monotonic() + seconds
     try:
-        while time.monotonic() < until and crowd.blows["worker"] < kills:
+        while time.monotonic() < until and crowd.blows["workers killed"] < kills:
             crowd.gather()
             time.sleep(chance.uniform(0, LONGEST_REST))
             crowd.strike()
     finally:
         crowd.disperse()
     finish(stage)
-    return judge(stage) + Counter({f"{role}s killed": times for role, times in crowd.blows.items()})
+    return judge(stage) + crowd.blows
 
 
 def shorten_leases() -> None:
@@ -355,6 +355,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop to kill after so long")
     parser.add_argument("--stops", action="store_true")
     parser.add_argument("--bug", choices=sorted(BUGS), help="seed this bug into every process")
     options = parser.parse_args()
@@ -363,8 +364,8 @@ def main() -> int:
     if options.bug:
         BUGS[options.bug]()
     counts, chance, begun = Counter[str](), random.Random(options.seed), time.monotonic()
-    number = 0
-    while counts["workers killed"] < options.kills or not number:
+    number, until = 0, begun + options.minutes * 60
+    while not number or (counts["workers killed"] < options.kills and time.monotonic() < until):
         with workshop() as folder:
             left = options.kills - counts["workers killed"]
             try:

@@ -123,7 +123,7 @@ def main(description: str | None, kinds: str, these: Sequence[str], disturb: Dis
         chosen = list(points(references, these, chance))
         total = len(chosen)
         chosen = chance.sample(chosen, min(options.points or total, total))
-        until = begun + options.minutes * 60
+        until = time.monotonic() + options.minutes * 60
         lines = in_parallel(
             options.jobs,
             lambda job: strike(
