@@ -101,6 +101,20 @@ def test_a_sign_of_life_that_cannot_be_removed_holds_nobody_up(
         assert journal.claim("order-1") is not None
 
 
+def test_a_sign_of_life_that_cannot_be_given_holds_nobody_up(
+    path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = claimed(journal)
+    monkeypatch.setattr(os, "pwrite", fails)
+    journal.beat()
+    append(journal, run, "a")
+    with opened(path) as other:
+        assert other.claim("order-1") is None
+
+
 def test_commits_are_durable_and_checkpoints_are_ours(journal: SqliteJournal, path: Path) -> None:
     with contextlib.closing(files.open_writer(str(path))) as connection:
         settings = {
