@@ -26,6 +26,7 @@ def synchronous(level: int) -> Callable[[], None]:
     def seed() -> None:
         files.WRITER_PRAGMAS["synchronous"] = level
 
+    seed.__doc__ = f"`synchronous` is {level}, not 2 (`FULL`)."
     return seed
 
 
