@@ -18,6 +18,7 @@ from flowctl.runtimes import embedded
 from flowctl.runtimes.embedded import EmbeddedRuntime
 
 OFF, NORMAL = 0, 1
+put = setattr  # what is put in place of something does not pretend to be of its type
 
 
 def synchronous(level: int) -> Callable[[], None]:
@@ -32,7 +33,7 @@ def synchronous(level: int) -> Callable[[], None]:
 
 def no_fence() -> None:
     """Who was declared dead goes on writing."""
-    session.Session.fence = lambda *_: None  # type: ignore[assignment, method-assign]
+    put(session.Session, "fence", lambda *_: None)
 
 
 def commit_again() -> None:
@@ -56,7 +57,7 @@ def commit_again() -> None:
         finally:
             database._release()
 
-    Database.work = work  # type: ignore[method-assign]
+    put(Database, "work", work)
 
 
 def lost_tail() -> None:
@@ -68,7 +69,7 @@ def lost_tail() -> None:
             batch.rows.pop()
         write(connection, batch)
 
-    sqlite._write = forgetful
+    put(sqlite, "_write", forgetful)
 
 
 def undo_twice() -> None:
@@ -80,7 +81,7 @@ def undo_twice() -> None:
             perform(runtime, attempt, lambda outcome: None)
         return perform(runtime, attempt, done)
 
-    EmbeddedRuntime.perform = eager  # type: ignore[method-assign]
+    put(EmbeddedRuntime, "perform", eager)
 
 
 def effect_first() -> None:
@@ -98,7 +99,8 @@ def effect_first() -> None:
             try_commit(journal, before)
         close(journal)
 
-    SqliteJournal.try_commit, SqliteJournal.close = hasty, leave  # type: ignore[method-assign]
+    put(SqliteJournal, "try_commit", hasty)
+    put(SqliteJournal, "close", leave)
 
 
 def signals_forgotten() -> None:
@@ -108,12 +110,12 @@ def signals_forgotten() -> None:
     def forgetful(journal: SqliteJournal, message: Message) -> tuple[Message, bool]:
         return (message, True) if next(messages) % 5 == 4 else deliver(journal, message)
 
-    SqliteJournal.deliver = forgetful  # type: ignore[method-assign]
+    put(SqliteJournal, "deliver", forgetful)
 
 
 def early_timers() -> None:
     """A timer trusts the loop's clock, and does not look whether it is time."""
-    embedded._Timer._ring = lambda timer: timer._callback()  # type: ignore[method-assign]
+    put(embedded._Timer, "_ring", lambda timer: timer._callback())
 
 
 BUGS: Mapping[str, Callable[[], None]] = {

@@ -43,7 +43,7 @@ from flowctl.journal.sqlite import SqliteJournal
 from flowctl.journal.verify import verify_chain
 from flowctl.runtimes import embedded
 from flowctl.state import ENDED
-from tests.crash.bugs import BUGS
+from tests.crash.bugs import BUGS, put
 from tests.crash.judge import Violation, read_ledger
 from tests.crash.stories import CORPUS, Story
 from tests.crash.victims import Stage, command, preload, workshop
@@ -353,7 +353,8 @@ def episode(folder: Path, chance: random.Random, seconds: float, kills: int, sto
 
 def shorten_leases() -> None:
     """In this process and those that it forks."""
-    lock.LEASE, embedded.BEAT = LEASE, BEAT
+    put(lock, "LEASE", LEASE)
+    put(embedded, "BEAT", BEAT)
 
 
 def main() -> int:

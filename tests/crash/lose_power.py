@@ -31,7 +31,7 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ from flowctl.state import ENDED
 from flowctl.testing import faults
 from flowctl.testing.faults.disk import Disk, State
 from flowctl.testing.journal_conformance import NOW, claimed, completed
-from tests.crash.bugs import BUGS
+from tests.crash.bugs import BUGS, put
 from tests.crash.stories import STORIES
 from tests.crash.victims import Preparation, Stage, in_parallel, preload, with_shim, workshop
 
@@ -142,12 +142,12 @@ def _story(name: str) -> Scenario:
         """The engine says itself what it holds to be durable: before it lets effects happen."""
         done = EmbeddedRuntime._commit_done
 
-        def acknowledged(runtime: EmbeddedRuntime, machines: Any, changes: Sequence[Change]) -> None:
+        def acknowledged(runtime: EmbeddedRuntime, machines: Any, changes: list[Change]) -> None:
             for change in changes:
                 acknowledge_run(change.run)
             done(runtime, machines, changes)
 
-        EmbeddedRuntime._commit_done = acknowledged  # type: ignore[method-assign]
+        put(EmbeddedRuntime, "_commit_done", acknowledged)
         stage = Stage(story, path.parent)
         for command in story.commands:
             stage.carry_out(command)
@@ -259,7 +259,7 @@ def _is_there(journal: Journal, what: str, value: Any) -> bool:
             count == 0 or (len(entries) >= count and entries[count - 1].hash.hex() == head)
         )
     if kind == "messages":
-        return len(journal.inbox(name)) >= value
+        return len(journal.inbox(name)) >= int(value)
     if kind == "document":
         return journal.document(name) is not None
     of, _, version = name.partition("@")

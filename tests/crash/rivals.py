@@ -30,7 +30,7 @@ from flowctl.journal import Change, Fenced, Run, lock
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.journal.verify import verify_chain
 from flowctl.testing.journal_conformance import completed, new_run
-from tests.crash.bugs import BUGS
+from tests.crash.bugs import BUGS, put
 from tests.crash.crowd import acknowledge, acknowledged, complaints, fork
 from tests.crash.judge import Violation
 from tests.crash.stories import CORPUS, Story
@@ -152,7 +152,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--bug", choices=sorted(BUGS), help="seed this bug into every process")
     options = parser.parse_args()
-    lock.LEASE = LEASE
+    put(lock, "LEASE", LEASE)
     if options.bug:
         BUGS[options.bug]()
     with workshop() as folder:
