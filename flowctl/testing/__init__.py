@@ -21,4 +21,5 @@ For authors of runtimes and journals::
     virtual, embedded    run a case on that runtime, ended and begun again wherever one likes
     loop                 an asyncio loop whose clock jumps instead of waiting
     journal_conformance  what every journal must keep
+    faults               kills and I/O errors at any system call, and what a disk may hold after a power cut
 """

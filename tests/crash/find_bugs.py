@@ -18,7 +18,7 @@ from tests.crash.bugs import BUGS
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "guarantees.md"
 BEGIN, END = "<!-- which harness finds which bug: python -m tests.crash.find_bugs -->", "<!-- end -->"
-LONGEST = 300
+LONGEST = 150
 
 SHORT: Mapping[str, Sequence[str]] = {
     "kill_everywhere": ("--points", "24", "--story", "saga"),
