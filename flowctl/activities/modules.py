@@ -86,9 +86,10 @@ def _enter(folder: str) -> None:
     name.
     """
     for name, module in list(sys.modules.items()):
+        if not os.path.dirname(getattr(module, "__file__", None) or "").startswith(tuple(_folders)):
+            continue  # before the file system is asked: this is so for nearly all of them
         top = name.partition(".")[0]
-        here = any(os.path.exists(os.path.join(folder, top + suffix)) for suffix in ("", ".py"))
-        if here and os.path.dirname(getattr(module, "__file__", None) or "").startswith(tuple(_folders)):
+        if any(os.path.exists(os.path.join(folder, top + suffix)) for suffix in ("", ".py")):
             del sys.modules[name]
     if folder not in sys.path:
         places = [sys.path.index(other) for other in _folders if other in sys.path]
