@@ -87,6 +87,20 @@ def test_a_disk_that_fails_while_opening_is_not_the_fault_of_who_gave_the_path(
         SqliteJournal.open(path)
 
 
+def test_a_log_whose_name_may_be_lost_is_not_written_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SqliteJournal.open(path).close()
+
+    def fails(folder: str) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_folder", fails)
+        with pytest.raises(StorageError, match="nothing was done"):
+            SqliteJournal.open(path)
+    with opened(path) as journal:
+        claimed(journal)
+
+
 def test_a_sign_of_life_that_cannot_be_removed_holds_nobody_up(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,10 +54,20 @@ class Database:
                 with files.closed_on_error(files.open_writer(self.path)) as self._connection:
                     self._mutex = Mutex(self.path + files.MUTEX)
         self.data_version()  # the first read opens the log, so that it can be known again
+        if not read_only:
+            self._keep_log()
         self._identity = self._look()
         self._rows = 0
         self._next_checkpoint = FIRST_CHECKPOINT
         _open.add(self)
+
+    def _keep_log(self) -> None:
+        """Have the log's name where a power cut does not take it. SQLite, too, syncs the folder when it has
+        made the log, but does not mind if that fails; then whatever is in the log hangs on a name that may be
+        gone.
+        """
+        with files.trouble(self.path), files.closed_on_error(self._connection):
+            files.sync_folder(os.path.dirname(self.path))
 
     # --- reading
 

@@ -205,7 +205,7 @@ def create_empty(path: str) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Make a rename in it durable."""
+    """Make the names in it durable. ``OSError``."""
     fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
