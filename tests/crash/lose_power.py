@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -37,6 +38,7 @@ from typing import Any
 
 import sqlite_utils
 
+from flowctl.errors import StorageError
 from flowctl.journal import Change, Document, Journal, Message, Run, database, files, migrations
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.journal.verify import verify_chain
@@ -106,6 +108,29 @@ def _write(
         acknowledge(f"version order@{number}")
 
 
+def failed_syncs(path: Path, chance: random.Random, rounds: int = 16) -> None:
+    """One process after the other writes; in each second one a sync fails, and it leaves, or is killed."""
+    database.FIRST_CHECKPOINT, database.CHECKPOINT_PAGES = 8, 12
+    for number in range(rounds):
+        fails = number % 2 == 1
+        pid = os.fork()
+        if pid == 0:
+            plan = dataclasses.replace(_plan(path), kinds="s")
+            if fails:
+                plan = dataclasses.replace(
+                    plan, action=faults.FAIL, at=chance.randint(1, 12), error=errno.EIO
+                )
+            faults.arm(plan)
+            journal = SqliteJournal.open(path)
+            with contextlib.suppress(StorageError):
+                for each in range(4):
+                    _write(journal, f"run-{number % 3}", number * 10 + each, chance, {})
+                journal.close()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        chance.random()
+
+
 def migrated(path: Path, chance: random.Random) -> None:
     """An older database is opened by a flowctl that knows one more migration."""
     know_more()
@@ -157,6 +182,7 @@ def _story(name: str) -> Scenario:
 
 SCENARIOS: Mapping[str, Scenario] = {
     "writers": Scenario(writers),
+    "syncs that fail": Scenario(failed_syncs),
     "a migration": Scenario(migrated, before=lambda path, chance: writers(path, chance, 20), read=know_more),
     **{name: _story(name) for name in ("an order", "children", "continue_as_new", "signals that come early")},
 }
@@ -176,11 +202,15 @@ def record(scenario: Scenario, folder: Path, seed: int, prepare: Preparation | N
     def work() -> None:
         if prepare is not None:
             prepare()
-        faults.arm(faults.Plan(str(path), trace=str(trace)))
+        faults.arm(_plan(path))
         scenario.work(path, random.Random(seed))
 
     _in_a_process(work)
     return Disk(there), trace
+
+
+def _plan(path: Path) -> faults.Plan:
+    return faults.Plan(str(path), trace=str(path.with_name("trace")))
 
 
 def _in_a_process(work: Callable[[], object]) -> None:
