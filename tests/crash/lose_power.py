@@ -109,20 +109,16 @@ def _write(
 
 
 def failed_syncs(path: Path, chance: random.Random, rounds: int = 16) -> None:
-    """One process after the other writes; in each second one a sync fails, and it leaves, or is killed."""
+    """One process after the other writes; in each second one a sync fails, and it leaves."""
     database.FIRST_CHECKPOINT, database.CHECKPOINT_PAGES = 8, 12
     for number in range(rounds):
         fails = number % 2 == 1
         pid = os.fork()
         if pid == 0:
-            plan = dataclasses.replace(_plan(path), kinds="s")
-            if fails:
-                plan = dataclasses.replace(
-                    plan, action=faults.FAIL, at=chance.randint(1, 12), error=errno.EIO
-                )
-            faults.arm(plan)
-            journal = SqliteJournal.open(path)
+            action, at = (faults.FAIL, chance.randint(1, 12)) if fails else ("", 0)
+            faults.arm(dataclasses.replace(_plan(path), kinds="s", action=action, at=at, error=errno.EIO))
             with contextlib.suppress(StorageError):
+                journal = SqliteJournal.open(path)
                 for each in range(4):
                     _write(journal, f"run-{number % 3}", number * 10 + each, chance, {})
                 journal.close()

@@ -89,7 +89,3 @@ class Counts:
     def reset(self) -> None:
         """Begin to count anew."""
         self._map[:] = bytes(_COUNTS.size)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._map.close()
