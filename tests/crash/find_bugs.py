@@ -35,9 +35,9 @@ SHOULD_FIND: Mapping[str, Sequence[str]] = {
     "synchronous-off": ("lose_power",),
     "no-fence": ("rivals",),
     "commit-again": ("fail_everywhere",),
-    "lost-tail": ("rivals", "kill_everywhere"),
-    "undo-twice": ("kill_everywhere", "fail_everywhere"),
-    "effect-first": ("kill_everywhere", "fail_everywhere", "lose_power"),
+    "lost-tail": ("rivals", "kill_everywhere", "lose_power"),
+    "undo-twice": ("kill_everywhere", "fail_everywhere", "crowd"),
+    "effect-first": ("kill_everywhere", "fail_everywhere"),
     "signals-forgotten": ("crowd",),
     "timers-trust-the-loop": ("jump_clock",),
 }

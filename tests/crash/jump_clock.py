@@ -28,6 +28,7 @@ from flowctl import values
 from flowctl.activities import Activity, ActivityContext, activity, declared
 from flowctl.document import load
 from flowctl.engine import Engine
+from flowctl.errors import FlowctlError
 from flowctl.journal import Entry, Run
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.runtimes import embedded
@@ -196,7 +197,7 @@ def main() -> int:
             try:
                 run, entries = run_in_virtual_time(drive(this, folder / f"{number}.db"), loop)
                 timers += judge(this, run, entries)
-            except Violation as violation:
+            except (Violation, FlowctlError) as violation:
                 print(f"seed {options.seed}, round {number}: {violation}")
                 return 1
             jumps, workers = jumps + this.jumps, workers + this.workers
