@@ -46,7 +46,7 @@ from flowctl.state import ENDED
 from tests.crash.bugs import BUGS, put
 from tests.crash.judge import Violation, read_ledger
 from tests.crash.stories import CORPUS, Story
-from tests.crash.victims import Stage, command, preload, workshop
+from tests.crash.victims import Stage, command, preload, put_down, workshop
 
 ROLES = ("worker",) * 3 + ("starter",) * 2 + ("signaller",) * 2 + ("canceller",)
 DOCUMENT = CORPUS / "crowd.yaml"
@@ -103,19 +103,16 @@ class Crowd:
 
     def kill(self, pid: int) -> None:
         """Kill one."""
-        os.kill(pid, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         role = self.alive.pop(pid)
-        if code != -signal.SIGKILL:
-            raise Violation(f"a {role} ended by itself, with {code}: {complaints(self.stage)[-800:]}")
+        if codes := put_down([pid]):
+            raise Violation(f"a {role} ended by itself, with {codes[0]}: {complaints(self.stage)[-800:]}")
         self.blows[f"{role}s killed"] += 1
 
     def disperse(self) -> None:
         """Kill everybody."""
-        for pid in list(self.alive):
-            if pid in self.asleep:
-                os.kill(pid, signal.SIGCONT)
-            self.kill(pid)
+        self.blows.update(f"{role}s killed" for role in self.alive.values())
+        if codes := put_down(self.alive):
+            raise Violation(f"some ended by themselves, with {codes}: {complaints(self.stage)[-800:]}")
 
 
 def fork(stage: Stage, life: Callable[[], object]) -> int:

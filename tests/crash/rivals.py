@@ -34,7 +34,7 @@ from tests.crash.bugs import BUGS, put
 from tests.crash.crowd import acknowledge, acknowledged, complaints, fork
 from tests.crash.judge import Violation
 from tests.crash.stories import CORPUS, Story
-from tests.crash.victims import Stage, workshop
+from tests.crash.victims import Stage, put_down, workshop
 
 RUNS = [f"run-{number}" for number in range(3)]
 RIVALS = 4
@@ -85,14 +85,13 @@ def harass(rivals: dict[int, float | None], stage: Stage, chance: random.Random)
         rivals[target] = time.monotonic()
         return ["stopped"]
     del rivals[target]
-    _end(target, stage)
+    _check(put_down([target]), stage)
     return ["killed"]
 
 
-def _end(pid: int, stage: Stage) -> None:
-    os.kill(pid, signal.SIGKILL)
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != -signal.SIGKILL:
-        raise Violation(f"a rival ended by itself: {complaints(stage)[-600:]}")
+def _check(codes: list[int], stage: Stage) -> None:
+    if codes:
+        raise Violation(f"a rival ended by itself, with {codes[0]}: {complaints(stage)[-600:]}")
 
 
 def judge(stage: Stage) -> Counter[str]:
@@ -138,8 +137,8 @@ def compete(folder: Path, chance: random.Random, seconds: float) -> Counter[str]
             time.sleep(chance.uniform(0, LEASE))
             counts.update(harass(rivals, stage, chance))
     finally:
-        while rivals:
-            _end(rivals.popitem()[0], stage)
+        codes = put_down(rivals)
+    _check(codes, stage)
     return counts + judge(stage)
 
 

@@ -24,7 +24,7 @@ from tests.crash.bugs import BUGS
 from tests.crash.crowd import complaints, fork
 from tests.crash.judge import Look, Violation, read_ledger
 from tests.crash.stories import CORPUS, Story
-from tests.crash.victims import Stage, command, preload, workshop
+from tests.crash.victims import Stage, command, preload, put_down, workshop
 
 DOCUMENT = CORPUS / "herd.yaml"
 PATIENCE = 60.0
@@ -57,18 +57,20 @@ def round_(folder: Path, runs: int) -> tuple[int, float]:
 
     if os.waitpid(fork(stage, start), 0)[1]:
         raise Violation(complaints(stage)[-800:])
-    first = fork(stage, lambda: command(["worker", "--json"]))
-    wait_for(stage.ledger, "b", "begin", runs)
-    second = fork(stage, lambda: command(["worker", "--json"]))
-    while len(os.listdir(f"{stage.database}.sessions")) < 2:
-        time.sleep(0.005)
-    killed = time.time_ns() // 1_000_000
-    os.kill(first, signal.SIGKILL)
-    os.waitpid(first, 0)
-    again = wait_for(stage.ledger, "b", "begin", runs, but_not=first)
-    wait_for(stage.ledger, "c", "done", runs)
-    os.kill(second, signal.SIGTERM)
-    os.waitpid(second, 0)
+    workers = [first := fork(stage, lambda: command(["worker", "--json"]))]
+    try:
+        wait_for(stage.ledger, "b", "begin", runs)
+        workers.append(fork(stage, lambda: command(["worker", "--json"])))
+        while len(os.listdir(f"{stage.database}.sessions")) < 2:
+            time.sleep(0.005)
+        killed = time.time_ns() // 1_000_000
+        put_down([workers.pop(0)])
+        again = wait_for(stage.ledger, "b", "begin", runs, but_not=first)
+        wait_for(stage.ledger, "c", "done", runs)
+        os.kill(workers[0], signal.SIGTERM)  # and it records what it has just done
+        os.waitpid(workers.pop(), 0)
+    finally:
+        put_down(workers)
     _check(Look.at(stage.database, stage.ledger), runs, first)
     return len(again), (max(line["at"] for line in again) - killed) / 1000
 

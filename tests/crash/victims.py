@@ -201,6 +201,15 @@ def workshop() -> Iterator[Path]:
         yield Path(folder)
 
 
+def put_down(pids: Iterable[int]) -> list[int]:
+    """Kill processes of ours; returns the exit codes of those that had ended by themselves."""
+    pids = list(pids)
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)  # also of one that has ended: it is there until it is waited for
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    return [code for code in codes if code != -signal.SIGKILL]
+
+
 def in_parallel(jobs: int, work: Callable[[int], Iterable[Any]]) -> list[Any]:
     """What ``work(0)`` … ``work(jobs - 1)``, each in a process of its own, have to say, as JSON."""
     pipes = []
