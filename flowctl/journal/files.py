@@ -157,9 +157,14 @@ def _create(path: str) -> None:
         with contextlib.closing(connect(unfinished, "rw")) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # for ``retention``; later is too late
-            connection.execute("PRAGMA journal_mode = WAL")
+            if connection.execute("PRAGMA journal_mode = WAL").fetchone() != (
+                "wal",
+            ):  # not an error to SQLite
+                raise StorageError(f"SQLite cannot keep a log for {path}", hint=NOTHING_DONE)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             _migrate(connection)
+            # Closing copies the log as well, but does not tell if that fails; the log is not renamed along.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         os.rename(unfinished, path)
         sync_folder(folder)
 
@@ -247,7 +252,9 @@ def _configure(connection: sqlite3.Connection, path: str, pragmas: dict[str, int
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         refused.append("journal_mode")
     if refused:
-        raise StorageError(f"SQLite does not accept these settings for {path}: {', '.join(refused)}")
+        raise StorageError(
+            f"SQLite does not accept these settings for {path}: {', '.join(refused)}", hint=NOTHING_DONE
+        )
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
