@@ -6,6 +6,7 @@ Each is a function that changes flowctl in this process. ``find_bugs`` runs the 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,8 @@ from typing import Any
 from flowctl.journal import Change, Message, files, session, sqlite
 from flowctl.journal.database import Database
 from flowctl.journal.sqlite import SqliteJournal
-from flowctl.runtimes import embedded
 from flowctl.runtimes.embedded import EmbeddedRuntime
+from flowctl.runtimes.timers import Timers
 
 OFF, NORMAL = 0, 1
 put = setattr  # what is put in place of something does not pretend to be of its type
@@ -115,7 +116,17 @@ def signals_forgotten() -> None:
 
 def early_timers() -> None:
     """A timer trusts the loop's clock, and does not look whether it is time."""
-    put(embedded._Timer, "_ring", lambda timer: timer._callback())
+
+    def wake(timers: Timers) -> None:
+        timers._handle, first = None, timers._heap[0][0]
+        due = []
+        while timers._heap and timers._heap[0][0] <= first:
+            due.append(heapq.heappop(timers._heap)[2])
+        timers._sleep()
+        for timer in due:
+            timer.ring()
+
+    put(Timers, "_wake", wake)
 
 
 BUGS: Mapping[str, Callable[[], None]] = {

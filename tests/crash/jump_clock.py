@@ -33,7 +33,7 @@ from flowctl.journal import Entry, Run
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.runtimes import embedded
 from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
-from flowctl.testing.script import START
+from flowctl.testing.world import START
 from tests.crash.bugs import BUGS
 from tests.crash.judge import RUN, Violation
 from tests.crash.victims import workshop
