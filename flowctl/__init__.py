@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowctl.activities import Activity, ActivityContext, ActivityError, activity
+    from flowctl.activities import (
+        Activity,
+        ActivityContext,
+        ActivityError,
+        activity,
+        replace_resource,
+        resource,
+    )
     from flowctl.errors import FlowctlError
     from flowctl.hookspecs import hookimpl
 
@@ -22,6 +29,8 @@ _HOMES = {
     "FlowctlError": "flowctl.errors",
     "activity": "flowctl.activities",
     "hookimpl": "flowctl.hookspecs",
+    "replace_resource": "flowctl.activities",
+    "resource": "flowctl.activities",
 }
 """The module that each public name lives in."""
 
@@ -33,6 +42,8 @@ __all__ = [
     "__version__",
     "activity",
     "hookimpl",
+    "replace_resource",
+    "resource",
 ]
 
 

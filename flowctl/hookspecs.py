@@ -28,6 +28,15 @@ def flowctl_register_activities(register: Callable[[Any], None]) -> None:
 
 
 @hookspec
+def flowctl_register_resources(register: Callable[[str, Any], None]) -> None:
+    """Register resources: ``register("http", function)`` for functions declared with ``@resource``.
+
+    For those that are not at the top level of the plugin's module. They are given to the plugin's own
+    activities, where a parameter has the name.
+    """
+
+
+@hookspec
 def flowctl_register_functions(register: Callable[[str, Callable[..., Any]], None]) -> None:
     """Register functions for expressions: ``register("vat", function)``.
 

@@ -33,10 +33,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from flowctl.activities import Activity, declared
+from flowctl.activities import Activity, Resource, declared, declared_resource
 from flowctl.activities.modules import import_file
+from flowctl.activities.resources import named_by
 from flowctl.default_plugins import MODULES
-from flowctl.errors import safe_text
+from flowctl.errors import UsageError, safe_text
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -214,11 +215,15 @@ class _Registration:
         self._source = source
         self._activities: list[str] = []
         self._functions: list[str] = []
+        self._resources: dict[str, Resource] = {}
 
     def everything(self, plugin: Any, hooks: Mapping[str, Callable[..., Any]]) -> None:
         """Ask the plugin for all it has. What was registered before a hook raised stays."""
         source, plugins = self._source, self._plugins
         try:
+            self._resources.update(_module_resources(plugin))
+            if "flowctl_register_resources" in hooks:
+                hooks["flowctl_register_resources"](register=self.resource)
             for found in _module_activities(plugin):
                 self._add_activity(found)
             for name, register in (
@@ -244,6 +249,17 @@ class _Registration:
             raise TypeError(f"register() takes functions declared with @activity, not {thing!r:.100}")
         self._add_activity(found)
 
+    def resource(self, name: str, function: Callable[..., Any]) -> None:
+        """``register`` of ``flowctl_register_resources``."""
+        found = declared_resource(function)
+        if found is None or not isinstance(name, str) or not name.isidentifier():
+            raise TypeError(
+                f"register() takes the name of a parameter and a function declared with @resource,"
+                f" not {name!r:.100}, {function!r:.100}"
+            )
+        if self._resources.setdefault(name, found).function is not function:
+            raise UsageError(f"the plugin has two resources called {name!r}", hint="rename one of them")
+
     def function(self, name: str, function: Callable[..., Any]) -> None:
         """``register`` of ``flowctl_register_functions``."""
         if not isinstance(name, str) or not FUNCTION_NAME.match(name) or not callable(function):
@@ -263,8 +279,15 @@ class _Registration:
             if known.origin != found.origin:
                 self._taken(f"the activity {found.name!r}", found.name, found.origin)
             return
-        _ = found.binding  # refuses what cannot be called by name
-        self._plugins.activities[found.name] = dataclasses.replace(found, plugin=self._source.name)
+        resources = named_by(found.function, self._resources)
+        if resources and found.isolation == "process":
+            raise UsageError(
+                f"{found.name}: a child process cannot be given the resource {min(resources)!r}",
+                hint="open what it needs in the function, or leave isolation='process' out",
+            )
+        added = dataclasses.replace(found, plugin=self._source.name, resources=resources)
+        _ = added.binding  # refuses what cannot be called by name
+        self._plugins.activities[found.name] = added
         self._plugins._owners[found.name] = self._source.name
         self._activities.append(found.name)
 
@@ -282,6 +305,12 @@ def _call(implementation: HookImpl, **arguments: Any) -> Any:
 def _module_activities(plugin: Any) -> Iterable[Activity]:
     things = vars(plugin).values() if isinstance(plugin, ModuleType) else (plugin,)
     return [found for found in map(declared, things) if found is not None]
+
+
+def _module_resources(plugin: Any) -> Mapping[str, Resource]:
+    """By the name that they have in the module, not the one they were defined with."""
+    things = vars(plugin).items() if isinstance(plugin, ModuleType) else ()
+    return {name: found for name, thing in things if (found := declared_resource(thing)) is not None}
 
 
 def _importable(module: str, name: str, origin: str, version: str | None) -> _Source:

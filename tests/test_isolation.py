@@ -109,8 +109,8 @@ def hang(mark: str) -> None:
 
 @process
 def wait(mark: str, answer: bool) -> str:
-    Path(mark).touch()
     try:
+        Path(mark).touch()
         while True:
             time.sleep(600)
     except KeyboardInterrupt:
@@ -120,8 +120,8 @@ def wait(mark: str, answer: bool) -> str:
 
 @process
 async def wait_on_the_loop(mark: str, answer: bool) -> str:
-    Path(mark).touch()
     try:
+        Path(mark).touch()
         await asyncio.sleep(600)
     except asyncio.CancelledError:
         if not answer:

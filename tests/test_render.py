@@ -636,6 +636,8 @@ def test_an_activity_is_shown_with_its_parameters() -> None:
                 "isolation": "thread",
                 "parameters": [{"name": "n", "required": False, "default": 1, "schema": {"type": "integer"}}],
                 "policy": {"timeout": "10s", "retry": {"attempts": 3}},
+                "result": {"type": "string"},
+                "resources": ["client", "stock"],
                 "plugin": "shop",
                 "origin": "shop.py:3",
             }
@@ -645,6 +647,8 @@ def test_an_activity_is_shown_with_its_parameters() -> None:
         "shop.do(n: int = 1)",
         "  Do it.\n\n  `Really`.\n",
         "n  default 1",
+        'result     {"type": "string"}',
+        "resources  client, stock",
         "timeout    10s",
         "origin     shop.py:3",
     ):

@@ -10,6 +10,7 @@ this package never looks beyond one attempt.
     attempt      ``Attempt`` and ``Outcome``: the two ends of a call, as data
     failures     exceptions as data, whatever they do to resist it
     masking      secrets: put in just before the call, kept out of everything that comes back
+    resources    ``@resource``: what is opened once, shared by attempts, and closed
     performer    carries attempts out: timeouts, heartbeats, cancellation, isolation
     runners      tasks that run one coroutine after the other
     threads      threads that can be abandoned
@@ -25,6 +26,7 @@ from flowctl.activities.attempt import Attempt, MissingSecret, Outcome
 from flowctl.activities.context import ActivityContext
 from flowctl.activities.definition import Activity, activity, declared
 from flowctl.activities.failures import ActivityError
+from flowctl.activities.resources import Resource, declared_resource, replace_resource, resource
 
 __all__ = [
     "Activity",
@@ -33,6 +35,10 @@ __all__ = [
     "Attempt",
     "MissingSecret",
     "Outcome",
+    "Resource",
     "activity",
     "declared",
+    "declared_resource",
+    "replace_resource",
+    "resource",
 ]

@@ -45,9 +45,10 @@ class Parameter(msgspec.Struct, frozen=True):
 
 
 class Binding:
-    """How one function is called. ``context`` and ``rest`` name its special parameters, or are None."""
+    """How one function is called. ``context`` and ``rest`` name its special parameters, or are None;
+    ``given`` are those that no argument fills, the context among them."""
 
-    __slots__ = ("_by_name", "activity", "context", "parameters", "rest", "returns")
+    __slots__ = ("_by_name", "activity", "context", "given", "parameters", "rest", "returns")
 
     def __init__(
         self,
@@ -55,21 +56,28 @@ class Binding:
         parameters: tuple[Parameter, ...],
         context: str | None,
         rest: str | None,
+        given: Collection[str],
         returns: Any,
     ) -> None:
         self.activity = activity
         self.parameters = parameters
         self.context = context
         self.rest = rest
+        self.given = frozenset({context, *given} - {None})
         self.returns = returns
         self._by_name = tuple((parameter.name, parameter.plain, parameter) for parameter in parameters)
 
     @classmethod
-    def of(cls, function: Callable[..., Any], activity: str) -> Binding:
-        """The binding of a function. ``UsageError`` if names or annotations do not say how to call it."""
-        hints = _hints(function, activity)
+    def of(cls, function: Callable[..., Any], activity: str, given: Collection[str] = ()) -> Binding:
+        """The binding of a function. ``given`` are parameters that no argument fills.
+
+        ``UsageError`` if names or annotations do not say how to call it.
+        """
+        hints = _hints(function, activity, given)
         parameters, context, rest = [], None, None
         for parameter in inspect.signature(function).parameters.values():
+            if parameter.name in given:
+                continue
             annotation = hints.get(parameter.name, parameter.empty)
             if parameter.kind is parameter.VAR_KEYWORD:
                 rest = parameter.name
@@ -82,10 +90,11 @@ class Binding:
                 context = parameter.name
             else:
                 parameters.append(_parameter(parameter, annotation, activity))
-        return cls(activity, tuple(parameters), context, rest, hints.get("return", inspect.Parameter.empty))
+        returns = hints.get("return", inspect.Parameter.empty)
+        return cls(activity, tuple(parameters), context, rest, given, returns)
 
     def bind(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments for the function, but for its context. Raises ``InvalidInput``."""
+        """Keyword arguments for the function, but for what it is given otherwise. Raises ``InvalidInput``."""
         bound = {}
         for name, plain, parameter in self._by_name:
             value = arguments.get(name, _ABSENT)
@@ -111,9 +120,10 @@ class Binding:
     def _others(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         known = {parameter.name for parameter in self.parameters}
         others = {name: value for name, value in arguments.items() if name not in known}
-        if self.rest is not None and self.context not in others:
+        refused = others.keys() & self.given if self.rest is not None else others.keys()
+        if not refused:
             return others
-        name = min(others)
+        name = min(refused)
         raise InvalidInput(
             f"{self.activity} takes no argument {name!r}",
             hint=_nearest(name, known),
@@ -195,8 +205,12 @@ def _construct(kind: Any, value: Any) -> Any:
     return validate(value)
 
 
-def _hints(function: Callable[..., Any], activity: str) -> dict[str, Any]:
+def _hints(function: Callable[..., Any], activity: str, given: Collection[str]) -> dict[str, Any]:
     function = inspect.unwrap(function)
+    if given:  # their annotations are nobody's business here, and may name what is costly to import
+        annotations = {name: hint for name, hint in function.__annotations__.items() if name not in given}
+        function = types.FunctionType(function.__code__, function.__globals__, closure=function.__closure__)
+        function.__annotations__ = annotations
     try:
         try:
             return typing.get_type_hints(function, include_extras=True)

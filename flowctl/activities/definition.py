@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar, overload
 import msgspec
 
 from flowctl.activities.binding import Binding
+from flowctl.activities.resources import Resource
 from flowctl.clock import parse_duration
 from flowctl.errors import UsageError
 from flowctl.model import Policy
@@ -42,7 +43,8 @@ class Activity:
     """A function and what was declared about it.
 
     ``memory`` bounds the address space of its child process in bytes; None is no bound. ``origin`` is
-    ``FILE:LINE`` of the function; ``plugin`` the name of the plugin that registered it, once one has.
+    ``FILE:LINE`` of the function. ``plugin`` is the name of the plugin that registered it, and ``resources``
+    are those that its parameters name, once one has.
     """
 
     name: str
@@ -52,11 +54,12 @@ class Activity:
     memory: int | None
     origin: str
     plugin: str = ""
+    resources: Mapping[str, Resource] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def binding(self) -> Binding:
         """How arguments become parameters. ``UsageError`` if the signature cannot be called by name."""
-        return Binding.of(self.function, self.name)
+        return Binding.of(self.function, self.name, self.resources)
 
     @property
     def doc(self) -> str:

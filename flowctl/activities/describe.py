@@ -17,17 +17,18 @@ _NONE = inspect.Parameter.empty
 
 
 def describe(activity: Activity) -> dict[str, Any]:
-    """``{name, signature, doc, isolation, parameters, additional, result, policy, memory, plugin, origin}``,
-    all JSON.
+    """``{name, signature, doc, isolation, parameters, additional, resources, result, policy, memory, plugin,
+    origin}``, all JSON.
 
     ``parameters`` is a list of ``{name, required, default, schema}``, ``result`` a JSON schema; a schema is
     ``{}`` where nothing is declared, or the type is nobody's but the author's. ``additional`` says whether
-    other arguments are taken. Durations of ``policy`` are text.
+    other arguments are taken; ``resources`` are the parameters that are given one. ``signature`` has what
+    arguments fill, nothing else. Durations of ``policy`` are text.
     """
     binding = activity.binding
     return {
         "name": activity.name,
-        "signature": f"{activity.name}{inspect.signature(activity.function)}",
+        "signature": f"{activity.name}{_signature(activity)}",
         "doc": activity.doc,
         "isolation": activity.isolation,
         "parameters": [
@@ -40,12 +41,19 @@ def describe(activity: Activity) -> dict[str, Any]:
             for parameter in binding.parameters
         ],
         "additional": binding.rest is not None,
+        "resources": list(activity.resources),
         "result": _schema(binding.returns),
         "policy": _policy(activity),
         "memory": activity.memory if activity.isolation == "process" else None,
         "plugin": activity.plugin,
         "origin": activity.origin,
     }
+
+
+def _signature(activity: Activity) -> inspect.Signature:
+    whole = inspect.signature(activity.function)
+    given = activity.binding.given
+    return whole.replace(parameters=[each for each in whole.parameters.values() if each.name not in given])
 
 
 def _schema(annotation: Any) -> dict[str, Any]:

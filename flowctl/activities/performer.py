@@ -3,7 +3,8 @@
 How a call ends is a race between its own answer, its timeouts and the loss of its process. The first that
 arrives on the loop decides; what comes later is ignored. The rules:
 
-1. Time begins when the activity is called, not while it waits for a thread or a runner.
+1. Time begins when the activity is called, not while it waits for a thread, a runner or its resources. These
+   have as much time for themselves, and if they cannot be had, nothing has happened.
 2. Being told to stop is not an end. The activity may answer (then that counts), raise, or time out.
 3. A coroutine or a thread that has timed out cannot be made to stop; it is cancelled, or abandoned, and its
    outcome is
@@ -29,6 +30,7 @@ from flowctl.activities.definition import Activity
 from flowctl.activities.failures import failure_from, masked
 from flowctl.activities.masking import NOTHING, Mask, reveal
 from flowctl.activities.process import GRACE, Child, Children, Died
+from flowctl.activities.resources import ResourceFailed, Resources
 from flowctl.activities.runners import Runner, Runners
 from flowctl.activities.threads import Threads
 from flowctl.activities.wire import Answer, Raised
@@ -61,6 +63,7 @@ class Performer:
         self.threads = Threads(loop, threads)
         self.processes = Threads(loop, processes)  # a process is waited for in a thread
         self.children = Children()
+        self.resources = Resources(loop)
         self.closed = False
         self._activities = activities
         self._resolve_secret = resolve_secret
@@ -76,8 +79,18 @@ class Performer:
         if attempt.secrets:
             arguments, mask = reveal(arguments, attempt.secrets, self._resolve_secret)
         call = _CALLS[activity.isolation](self, activity, attempt, arguments, mask, done)
+        if activity.resources:
+            given = self.resources.at_hand(activity.resources)
+            if given is None:
+                return _Preparation(self, call)
+            call.given = given
         call.begin()
         return call
+
+    async def leave(self) -> None:
+        """``close``, and close the resources that were opened. Raises nothing."""
+        self.close()
+        await self.resources.close()
 
     def close(self) -> None:
         """Kill the processes and forget all attempts in flight: no ``done`` is called from now on, as after a
@@ -98,6 +111,7 @@ class _Call(abc.ABC):
         "beat_at",
         "details",
         "done",
+        "given",
         "mask",
         "owner",
         "timers",
@@ -119,6 +133,7 @@ class _Call(abc.ABC):
         self.arguments = arguments
         self.mask = mask
         self.done: Done | None = done
+        self.given: Mapping[str, Any] = {}
         self.told = False
         self.details: Any = None
         self.beat_at = 0.0
@@ -157,9 +172,10 @@ class _Call(abc.ABC):
             done(outcome)
 
     def bind(self) -> dict[str, Any]:
-        """The keyword arguments of the call, its context among them."""
+        """The keyword arguments of the call, its context and its resources among them."""
         binding = self.activity.binding
         bound = binding.bind(self.arguments)
+        bound.update(self.given)
         if binding.context is not None:
             bound[binding.context] = ActivityContext.of(self.attempt, self.mask, self.beat, lambda: self.told)
         return bound
@@ -355,6 +371,44 @@ class _Process(_Thread):
         assert self.verdict is not None
         self.pool.abandon(self)
         self.finish(self.verdict)
+
+
+class _Preparation:
+    """An attempt that begins when its resources are open."""
+
+    def __init__(self, owner: Performer, call: _Call) -> None:
+        self._owner = owner
+        self._call = call
+        self._begun = self._over = False
+        self._timer = owner.loop.call_later(call.attempt.timeout / 1000, self._late)
+        self._task = owner.loop.create_task(self._prepare())
+
+    def cancel(self) -> None:
+        if self._begun:
+            self._call.cancel()
+        elif not self._over:
+            self._call.told = True
+            self._end(_WITHDRAWN)
+
+    async def _prepare(self) -> None:
+        try:
+            self._call.given = await self._owner.resources.open(self._call.activity.resources)
+        except ResourceFailed as error:
+            self._end(masked(error.failure, self._call.mask))
+        else:
+            self._timer.cancel()
+            if not (self._over or self._owner.closed):
+                self._begun = True
+                self._call.begin()
+
+    def _late(self) -> None:
+        limit = format_duration(self._call.attempt.timeout)
+        self._end(Failure("Timeout", f"its resources were not open within {limit}"))
+
+    def _end(self, failure: Failure) -> None:
+        self._over = True
+        self._timer.cancel()
+        self._owner.loop.call_soon(self._call.finish, self._call.failed(failure))
 
 
 _CALLS: dict[str, type[_Call]] = {"async": _Coroutine, "thread": _Thread, "process": _Process}

@@ -94,7 +94,7 @@ def _refusal(activity: str, parameter: Bound, value: Any) -> str | None:
     from flowctl.activities.binding import Binding
 
     try:
-        Binding(activity, (parameter,), None, None, None).bind({parameter.name: value})
+        Binding(activity, (parameter,), None, None, (), None).bind({parameter.name: value})
     except InvalidInput as error:
         return error.message.partition(f"argument {parameter.name!r}: ")[2] or error.message
     return None

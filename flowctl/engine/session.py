@@ -108,7 +108,7 @@ class Session:
     async def close(self) -> None:
         """Stop driving, and give back what has not ended; what is durable stays."""
         left = await self.runtime.close()
-        self._performer.close()
+        await self._performer.leave()
         self._unprotect()
         if left and self.error is None:
             with contextlib.suppress(Fenced):  # then others have them already

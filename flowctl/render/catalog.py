@@ -87,6 +87,8 @@ def activity(item: Json) -> View:
             (Column(), Column(), Column(flexible=True)), [Row(_parameter(p)) for p in item["parameters"]]
         )
     facts = {
+        "result": inline(item["result"]) if item["result"] else "",
+        "resources": ", ".join(item["resources"]),
         "isolation": item["isolation"],
         "plugin": item["plugin"],
         "origin": item["origin"],
