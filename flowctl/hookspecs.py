@@ -20,6 +20,16 @@ hookimpl = pluggy.HookimplMarker("flowctl")
 
 
 @hookspec
+def flowctl_configure(settings: Mapping[str, Any], folder: str) -> None:
+    """The plugin's own table of ``flowctl.toml``, ``[plugins.NAME]``, as TOML has it; empty without one.
+    ``folder`` is the project's, that paths are relative to.
+
+    Called before all other hooks. Raise for what makes no sense, unknown keys included: then nothing of the
+    plugin is registered, and the message is shown wherever plugins are loaded.
+    """
+
+
+@hookspec
 def flowctl_register_activities(register: Callable[[Any], None]) -> None:
     """Register activities: ``register(function)`` for functions declared with ``@activity``.
 

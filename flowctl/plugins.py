@@ -130,10 +130,18 @@ class Plugins:
                 listener(event=event)
 
 
-def load(dirs: Sequence[Path] = (), *, entry_points: bool = True, objects: Sequence[Any] = ()) -> Plugins:
+def load(
+    dirs: Sequence[Path] = (),
+    *,
+    entry_points: bool = True,
+    objects: Sequence[Any] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    project: str = ".",
+) -> Plugins:
     """Load all plugins. ``objects`` are modules, other objects with hooks, or functions declared with
-    ``@activity``."""
-    loading = _Loading()
+    ``@activity``. ``settings`` are what ``flowctl.toml`` tells plugins, by name; ``project`` is its
+    folder."""
+    loading = _Loading(settings or {}, project)
     for module in MODULES:
         loading.add(_importable(module, module.rpartition(".")[2], module, None))
     for point in _entry_points() if entry_points else ():
@@ -143,18 +151,22 @@ def load(dirs: Sequence[Path] = (), *, entry_points: bool = True, objects: Seque
     for folder in dirs:
         for source in loading.files(folder):
             loading.add(source)
+    loading.report_settings_of_nobody()
     return loading.plugins
 
 
 class _Loading:
     """Loads one plugin after another into ``plugins``."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, Mapping[str, Any]], project: str) -> None:
         import pluggy
 
         from flowctl import hookspecs
 
         self.plugins = Plugins()
+        self._settings = settings
+        self._project = project
+        self._told: set[str] = set()
         self._manager: PluginManager = pluggy.PluginManager("flowctl")
         self._manager.add_hookspecs(hookspecs)
 
@@ -178,7 +190,23 @@ class _Loading:
             return
         with self._reported(source), contextlib.redirect_stdout(sys.stderr):
             plugin = source.load()
-            _Registration(self.plugins, source).everything(plugin, self._hooks(plugin, source))
+            hooks = self._hooks(plugin, source)
+            if "flowctl_configure" in hooks:
+                self._told.add(source.name)
+                settings = dict(self._settings.get(source.name, {}))
+                hooks["flowctl_configure"](settings=settings, folder=self._project)
+            _Registration(self.plugins, source).everything(plugin, hooks)
+
+    def report_settings_of_nobody(self) -> None:
+        """A setting that is silently ignored is worse than none."""
+        from flowctl.expressions.hints import did_you_mean
+
+        broken = {problem.plugin for problem in self.plugins.problems}
+        for name in sorted(self._settings.keys() - self._told - broken):
+            error = f"[plugins.{name}] is for no plugin that takes settings"
+            if self._told:
+                error = f"{error}; {did_you_mean(name, self._told)}"
+            self.plugins.problems.append(Problem(name, "flowctl.toml", error))
 
     def _hooks(self, plugin: Any, source: _Source) -> dict[str, Callable[..., Any]]:
         """The hooks that a plugin implements, by name. pluggy has checked their parameters."""

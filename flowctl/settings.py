@@ -7,7 +7,8 @@ Rules:
 2. The more particular word wins, whole: an option over the environment, the environment over the file, the
    file over the default. Lists are not merged.
 3. What the file names is relative to the file, what an option or the environment names to the present folder.
-4. An unknown key is an error: a setting that is silently ignored is worse than none.
+4. An unknown key is an error: a setting that is silently ignored is worse than none. What ``[plugins.NAME]``
+   means is that plugin's own business, and is checked when it is loaded.
 
 ``schemas/config.schema.json`` says the same to editors. What a key needs is imported when it is there: every
 command reads its settings, and most find none.
@@ -36,11 +37,17 @@ MAX_BYTES = 1 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """What holds for one command. ``database`` is an absolute path or a URL; ``defaults`` may be None."""
+    """What holds for one command. ``database`` is an absolute path or a URL; ``defaults`` may be None.
+
+    ``plugins`` are the plugins' own tables by name, as TOML has them; ``project`` is the folder that paths in
+    them are relative to.
+    """
 
     database: str
     plugins_dirs: tuple[str, ...]
     defaults: Policy | None = None
+    plugins: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    project: str = "."
 
 
 def settle(
@@ -58,6 +65,8 @@ def settle(
         or tuple(here(name) for name in from_environment if name)
         or tuple(map(there, written.get("plugins_dir", ()))),
         defaults=written.get("defaults"),
+        plugins=written.get("plugins", {}),
+        project=project,
     )
 
 
@@ -194,6 +203,15 @@ def _defaults(value: Any, file: str, key: str) -> Policy:
     return Policy(**_convert(value, _DEFAULTS_KEYS, file, f"{key}."))
 
 
+def _tables(value: Any, file: str, key: str) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict):
+        raise _wrong(file, key, "a table")
+    for name, table in value.items():
+        if not isinstance(table, dict):
+            raise _wrong(file, f"{key}.{name}", "a table")
+    return value
+
+
 _RETRY_KEYS: dict[str, Callable[[Any, str, str], Any]] = {
     "attempts": _attempts,
     "delay": _duration,
@@ -206,4 +224,9 @@ _RETRY_KEYS: dict[str, Callable[[Any, str, str], Any]] = {
     "on_worker_lost": _one_of("retry", "fail"),
 }
 _DEFAULTS_KEYS: dict[str, Callable[[Any, str, str], Any]] = {"timeout": _limit, "retry": _retry}
-_KEYS: dict[str, Callable[[Any, str, str], Any]] = {"db": _text, "plugins_dir": _texts, "defaults": _defaults}
+_KEYS: dict[str, Callable[[Any, str, str], Any]] = {
+    "db": _text,
+    "plugins_dir": _texts,
+    "defaults": _defaults,
+    "plugins": _tables,
+}

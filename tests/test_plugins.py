@@ -271,6 +271,52 @@ def test_installed_plugins_are_found_by_their_entry_points(
     assert [problem.plugin for problem in plugins.problems] == ["flowctl-broken"]
 
 
+TAKES_SETTINGS = """
+from flowctl import activity, hookimpl
+
+seen = []
+
+@hookimpl
+def flowctl_configure(settings, folder):
+    if settings.keys() - {"url"}:
+        raise ValueError(f"no such key: {sorted(settings)}")
+    seen.append((settings, folder))
+
+@hookimpl
+def flowctl_register_functions(register):
+    register("seen", lambda: seen)
+
+@activity("shop.use")
+def use() -> None: ...
+"""
+
+
+def test_a_plugin_is_told_its_own_settings_before_all_else(folder: Folder) -> None:
+    settings = {"shop": {"url": "http://shop"}}
+    plugins = loaded(folder(shop=TAKES_SETTINGS), settings=settings, project="/here")
+    assert plugins.problems == []
+    assert plugins.functions["seen"]() == [({"url": "http://shop"}, "/here")]
+
+
+def test_a_plugin_without_settings_is_told_that_there_are_none(folder: Folder) -> None:
+    assert loaded(folder(shop=TAKES_SETTINGS)).functions["seen"]() == [({}, ".")]
+
+
+def test_nothing_is_registered_of_a_plugin_that_refuses_its_settings(folder: Folder) -> None:
+    plugins = loaded(folder(shop=TAKES_SETTINGS, other=SHOP), settings={"shop": {"urk": ""}})
+    (problem,) = plugins.problems
+    assert (problem.plugin, problem.error) == ("shop", "ValueError: no such key: ['urk']")
+    assert plugins.activities.keys() - BUILT_IN == {"shop.reserve"}
+
+
+def test_settings_that_nobody_takes_are_a_problem(folder: Folder) -> None:
+    (problem,) = loaded(folder(shop=TAKES_SETTINGS), settings={"shpo": {}}).problems
+    assert (problem.plugin, problem.origin) == ("shpo", "flowctl.toml")
+    assert "is for no plugin that takes settings; did you mean 'shop'?" in problem.error
+    (problem,) = loaded(folder("plain", shop=SHOP), settings={"shop": {}}).problems
+    assert problem.error == "[plugins.shop] is for no plugin that takes settings"
+
+
 # --- secrets and events
 
 

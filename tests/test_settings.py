@@ -112,10 +112,18 @@ def test_retry_false_is_one_attempt(tmp_path: Path) -> None:
     assert settled(tmp_path).defaults == Policy(retry=ONCE)
 
 
+def test_what_plugins_are_told_is_theirs_to_check(tmp_path: Path) -> None:
+    assert settled(tmp_path).plugins == {}
+    written(tmp_path, '[plugins.http]\nallow = ["10.0.0.0/8"]\nwhatever = 1.5')
+    found = settled(tmp_path)
+    assert found.plugins == {"http": {"allow": ["10.0.0.0/8"], "whatever": 1.5}}
+    assert found.project == str(tmp_path)
+
+
 MISTAKES = {
     "a misspelt key": ('dbb = "x"', "did you mean 'db'?"),
     "a misspelt key of a table": ('[defaults]\ntimeuot = "1s"', "did you mean 'timeout'?"),
-    "a key nobody knows": ("q = 1", "known are db, defaults, plugins_dir"),
+    "a key nobody knows": ("q = 1", "known are db, defaults, plugins, plugins_dir"),
     "a number for a path": ("db = 1", "db is not a string"),
     "a bare number for a duration": ('[defaults]\ntimeout = "30"', "no unit"),
     "no time at all": ('[defaults]\ntimeout = "0s"', "longer than nothing"),
@@ -124,6 +132,7 @@ MISTAKES = {
     "an infinite factor": ("[defaults]\nretry = {factor = inf}", "defaults.retry.factor"),
     "retry true": ("[defaults]\nretry = true", "a table or false"),
     "a backoff that is none": ('[defaults]\nretry = {backoff = "cubic"}', "constant, linear, exponential"),
+    "a plugin's word without a table": ('[plugins]\nhttp = "off"', "plugins.http is not a table"),
     "what is not TOML": ("db = ", "not TOML"),
     "a nest without end": ("a = " + "[" * 100_000, "not TOML"),
     "bytes": (b"\xff\xfe", "not TOML"),

@@ -71,7 +71,9 @@ class Invocation:
 
         from flowctl.plugins import load
 
-        return load([Path(folder) for folder in self.settings.plugins_dirs])
+        settings = self.settings
+        folders = [Path(folder) for folder in settings.plugins_dirs]
+        return load(folders, settings=settings.plugins, project=settings.project)
 
     @functools.cached_property
     def plugins(self) -> Plugins:
