@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 LOCKER := $(VENV)-lock
+PLUGINS := $(VENV)/plugins
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format types demo bench peers lock clean
+.PHONY: help setup plugins test lint format types demo bench peers lock clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -30,8 +31,18 @@ $(STAMP): requirements/dev.lock pyproject.toml
 	$(BIN)/$(PIP_INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
-test: setup lint types ## all that must hold: lint, format, types, tests
+# The packages under plugins/, built and installed as anybody would, but beside the environment: flowctl's own
+# tests are about an installation without them.
+plugins: $(PLUGINS)/.built ## build the packages under plugins/ and install them into .venv/plugins
+
+$(PLUGINS)/.built: $(STAMP) $(wildcard plugins/*/*.py plugins/*/*.toml plugins/*/*.md)
+	rm -rf $(PLUGINS)
+	$(BIN)/$(PIP_INSTALL) --no-deps --no-build-isolation --target $(PLUGINS) $(wildcard ./plugins/*)
+	@touch $@
+
+test: setup lint types plugins ## all that must hold: lint, format, types, tests, those of the plugins included
 	$(BIN)/python -m pytest -q
+	PYTHONPATH=$(CURDIR)/$(PLUGINS) $(BIN)/python -m pytest -q plugins
 
 lint: setup ## check rules and format
 	$(BIN)/python -m ruff check .

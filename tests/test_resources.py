@@ -157,7 +157,7 @@ def test_a_resource_is_no_argument() -> None:
     shown = describe(use)
     assert [parameter["name"] for parameter in shown["parameters"]] == ["word"]
     assert shown["resources"] == ["client"]
-    assert shown["signature"] == "in_thread(word: 'str') -> 'list[str]'"
+    assert shown["signature"] == "in_thread(word: str) -> list[str]"
 
     async def scene(stage: Stage) -> None:
         failure = await stage.failure("in_thread", args={"word": "a", "client": []})

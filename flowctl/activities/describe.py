@@ -53,7 +53,23 @@ def describe(activity: Activity) -> dict[str, Any]:
 def _signature(activity: Activity) -> inspect.Signature:
     whole = inspect.signature(activity.function)
     given = activity.binding.given
-    return whole.replace(parameters=[each for each in whole.parameters.values() if each.name not in given])
+    shown = [
+        each.replace(annotation=_verbatim(each.annotation))
+        for each in whole.parameters.values()
+        if each.name not in given
+    ]
+    return whole.replace(parameters=shown, return_annotation=_verbatim(whole.return_annotation))
+
+
+class _Verbatim(str):
+    """An annotation that was never evaluated, shown as it was written."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _verbatim(annotation: Any) -> Any:
+    return _Verbatim(annotation) if isinstance(annotation, str) else annotation
 
 
 def _schema(annotation: Any) -> dict[str, Any]:
