@@ -37,7 +37,7 @@ plugins: $(PLUGINS)/.built ## build the packages under plugins/ and install them
 
 $(PLUGINS)/.built: $(STAMP) $(wildcard plugins/*/*.py plugins/*/*.toml plugins/*/*.md)
 	rm -rf $(PLUGINS)
-	$(BIN)/$(PIP_INSTALL) --no-deps --no-build-isolation --target $(PLUGINS) $(wildcard ./plugins/*)
+	$(BIN)/$(PIP_INSTALL) --no-deps --no-build-isolation --target $(PLUGINS) $(wildcard ./plugins/flowctl-*)
 	@touch $@
 
 test: setup lint types plugins ## all that must hold: lint, format, types, tests, those of the plugins included
