@@ -309,9 +309,10 @@ def _request(
     if sum(given is not None for given in (json, form, text)) > 1:
         raise InvalidRequest("json, form and text exclude each other")
     try:
-        built = client.build_request(
-            method, url, params=query, headers=_own(headers), json=json, data=form, content=text
-        )
+        place = httpx.URL(url)
+        if query:  # added to what the URL has: the client's own params would replace that
+            place = place.copy_merge_params(query)
+        built = client.build_request(method, place, headers=_own(headers), json=json, data=form, content=text)
     except (httpx.InvalidURL, UnicodeError, TypeError) as error:
         raise InvalidRequest(f"{error}") from None
     _check(built.url)

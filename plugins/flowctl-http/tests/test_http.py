@@ -124,6 +124,11 @@ def test_an_answer_is_data_text_or_base64(server: Server) -> None:
     assert request(server.url + "/claims")["encoding"] == "text"
 
 
+def test_a_query_is_added_to_the_one_in_the_url(server: Server) -> None:
+    server.answers = {"GET /?a=1&b=2": (200, {}, b"")}
+    assert request(server.url + "/?a=1", query={"b": 2})["status"] == 200
+
+
 def test_json_alone_is_the_data(server: Server) -> None:
     server.answers = {"POST /": (200, {}, b"[1]"), "GET /": (204, {}, b""), "GET /html": (200, {}, b"<p>")}
     assert call(flowctl_http.request_json, server.url, method="POST", json={"a": None}) == [1]
