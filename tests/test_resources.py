@@ -477,6 +477,30 @@ def test_an_attempt_that_is_told_to_stop_while_a_resource_opens_has_done_nothing
     assert slow.called == ["open"]
 
 
+def test_nothing_is_opened_any_more_when_the_engine_leaves() -> None:
+    """An attempt waits for one resource, on the way to another."""
+    slow, opened = Slow(), []
+
+    @resource
+    def outer(it: str) -> Iterator[str]:
+        opened.append(it)
+        yield it
+
+    @activity("late")
+    def late(outer: str) -> str:
+        return outer
+
+    async def scene(stage: Stage) -> None:
+        stage.begin("late")
+        await asyncio.sleep(0)
+        leaving = asyncio.ensure_future(stage.performer.leave())
+        slow.gate.set()
+        await leaving
+
+    play(loaded(**slow.names, outer=outer, late=late), scene)
+    assert opened == []
+
+
 # --- in tests
 
 

@@ -139,6 +139,7 @@ class Resources:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._lives: dict[Callable[..., Any], _Life] = {}  # in the order in which they began
+        self._closed = False
 
     def at_hand(self, wanted: Mapping[str, Resource]) -> dict[str, Any] | None:
         """The values of resources, if nothing must be opened for them."""
@@ -162,6 +163,8 @@ class Resources:
             return _replaced[wanted.origin]
         needs = await self.open(wanted.needs)  # before itself, and so closed after it
         life = self._lives.get(wanted.function)
+        if life is None and self._closed:  # who still waited for what this one needs
+            raise ResourceFailed(wanted.name, Failure("Cancelled", "the engine is leaving"))
         if life is None:
             life = self._lives[wanted.function] = _Life(wanted, needs, self._loop)
         await asyncio.wait([life.opened])  # whoever stops waiting does not stop the others
@@ -173,6 +176,7 @@ class Resources:
 
     async def close(self) -> None:
         """Close all that is open, what was opened last first. Raises nothing."""
+        self._closed = True
         while self._lives:
             _, life = self._lives.popitem()
             await life.end()
