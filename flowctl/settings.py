@@ -50,6 +50,10 @@ class Settings:
     project: str = "."
 
 
+NO_PROJECT = Settings(database="memory:", plugins_dirs=())
+"""What holds where nobody has said anything."""
+
+
 def settle(
     database: str | None, plugins_dirs: Collection[str], environment: Mapping[str, str], folder: str
 ) -> Settings:

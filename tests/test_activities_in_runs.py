@@ -93,6 +93,17 @@ def test_a_resource_is_replaced_for_a_whole_run(flowctl: Flowctl, tmp_path: Path
     assert run.json["output"] == {"pool": "a fake", "seen": ["told", "one", "two"]}
 
 
+def test_tests_of_workflows_give_real_activities_all_the_same(flowctl: Flowctl, tmp_path: Path) -> None:
+    workflow(tmp_path, USE_TWICE)
+    seen = "[told, open, one, two]"
+    (tmp_path / "w.test.yaml").write_text(
+        "workflow: ./w.yaml\nunmocked: real\n"
+        f"cases: [{{case: real, expect: {{output: {{pool: the pool, seen: {seen}}}}}}}]\n"
+    )
+    said = flowctl("test")
+    assert said.code == 0, said.out
+
+
 def imported(file: Path) -> ModuleType:
     """A plugin's file as a test imports it: a second module, beside the engine's."""
     spec = importlib.util.spec_from_file_location("tools_of_test", file)

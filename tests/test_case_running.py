@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flowctl.settings import NO_PROJECT
 from flowctl.testing.suite import surroundings
 from tests.case_helpers import HERE, ORDER, one, results, written, wrong
 
@@ -316,7 +317,7 @@ def test_children_are_run_and_their_steps_addressed(folder: Path) -> None:
 
 def test_plugins_are_loaded_once_for_every_set_of_folders(folder: Path) -> None:
     loaded: list[Any] = []
-    around = surroundings([], None, loaded.append)
+    around = surroundings(NO_PROJECT, loaded.append)
     (folder / "a").mkdir()
     assert around.plugins([folder / "a"]) is around.plugins([folder / "b" / ".." / "a"])
     assert around.plugins([]) is not around.plugins([folder / "a"])

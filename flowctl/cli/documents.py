@@ -84,8 +84,7 @@ def _examine_tests(file: str, invocation: Invocation) -> Sequence[Diagnostic]:
     from flowctl.testing.casefile import load_file
     from flowctl.testing.suite import surroundings
 
-    settings = invocation.settings
-    load_file(Path(file), surroundings(settings.plugins_dirs, settings.defaults))
+    load_file(Path(file), surroundings(invocation.settings))
     return []
 
 

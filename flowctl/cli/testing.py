@@ -84,8 +84,7 @@ def _run(invocation: Invocation, asked: _Asked) -> int:
     from flowctl.testing.coverage import Coverage
     from flowctl.testing.suite import Suite, discover, summary_of, surroundings
 
-    settings = invocation.settings
-    around = surroundings(settings.plugins_dirs, settings.defaults, _warn)
+    around = surroundings(invocation.settings, _warn)
     suite = Suite(around, asked.select, asked.every, Coverage() if asked.coverage else None)
     files = discover(asked.paths)
     began = time.perf_counter()
@@ -213,14 +212,14 @@ def _documents(invocation: Invocation, targets: Sequence[str]) -> dict[str, Any]
     from flowctl.testing.casefile import load_file
     from flowctl.testing.suite import discover, surroundings
 
-    settings, found = invocation.settings, {}
+    found = {}
     if targets:
         for target in targets:
             source = document.read(Path(target))
             workflow = document.load(source, target, functions=invocation.plugins.vocabulary).workflow
             found[workflow.name] = workflow
         return found
-    around = surroundings(settings.plugins_dirs, settings.defaults, _warn)
+    around = surroundings(invocation.settings, _warn)
     for file in discover(["."]):
         subject = load_file(file, around).subject
         found |= {each.name: each for each in (*subject.documents.values(), subject.workflow)}

@@ -50,8 +50,7 @@ def _surroundings(folder: str) -> Surroundings:
     from flowctl.settings import settle
     from flowctl.testing.suite import surroundings
 
-    settings = settle(None, (), os.environ, folder)
-    return surroundings(settings.plugins_dirs, settings.defaults)
+    return surroundings(settle(None, (), os.environ, folder))
 
 
 class _File(pytest.File):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flowctl.settings import NO_PROJECT
 from flowctl.testing.casefile import CaseFile, Surroundings, load_text
 from flowctl.testing.every import every_failure
 from flowctl.testing.mocks import Mock
@@ -125,7 +126,7 @@ def run_workflow(
     words = {key: case.pop(key) for key in ("plugins_dir", "children", "effects") if key in case}
     one = {"case": place.name, "input": input or {}, "mocks": written, **case}
     text = json.dumps({"workflow": place.name, **words, "cases": [one]})
-    made: CaseFile = load_text(text, place, around or surroundings((), None))
+    made: CaseFile = load_text(text, place, around or surroundings(NO_PROJECT))
     scenario = made.scenarios[0]
     answers = {**scenario.mocks, **{name: Mock.parse(mock) for name, mock in functions.items()}}
     scenario = dataclasses.replace(scenario, mocks=answers)

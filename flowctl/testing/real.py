@@ -33,4 +33,4 @@ def real_activities(
             yield lambda attempt: runner.run(perform(attempt))
         finally:
             os.chdir(before)
-            performer.close()
+            runner.run(performer.leave())

@@ -19,8 +19,9 @@ from typing import Any
 from flowctl.document.cases import SUFFIXES
 from flowctl.document.places import Pointer
 from flowctl.errors import UsageError
-from flowctl.model import NO_POLICY, Policy
+from flowctl.model import NO_POLICY
 from flowctl.plugins import Plugins, load
+from flowctl.settings import Settings
 from flowctl.testing.casefile import CaseFile, Surroundings, load_file
 from flowctl.testing.coverage import Coverage
 from flowctl.testing.every import every_failure
@@ -54,21 +55,20 @@ def _files_in(folder: Path) -> Iterator[Path]:
         yield from (Path(here, file) for file in sorted(files) if file.endswith(SUFFIXES))
 
 
-def surroundings(
-    folders: Sequence[str], settings: Policy | None, tell: Callable[[Plugins], None] = lambda plugins: None
-) -> Surroundings:
-    """Where tests are run: with the plugins of these folders, loaded once for every set of them. ``tell`` is
-    told what was loaded.
+def surroundings(settings: Settings, tell: Callable[[Plugins], None] = lambda plugins: None) -> Surroundings:
+    """Where tests are run: with the plugins of the project, told what it tells them, loaded once for every
+    set of folders. ``tell`` is told what was loaded.
     """
 
     @functools.cache
     def loaded(more: tuple[str, ...]) -> Plugins:
-        plugins = load([Path(each) for each in dict.fromkeys([*folders, *more])])
+        folders = [Path(each) for each in dict.fromkeys([*settings.plugins_dirs, *more])]
+        plugins = load(folders, settings=settings.plugins, project=settings.project)
         tell(plugins)
         return plugins
 
     return Surroundings(
-        lambda more: loaded(tuple(os.path.realpath(each) for each in more)), settings or NO_POLICY
+        lambda more: loaded(tuple(os.path.realpath(each) for each in more)), settings.defaults or NO_POLICY
     )
 
 
