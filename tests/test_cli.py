@@ -149,7 +149,7 @@ def test_what_is_asked_of_a_run_that_nobody_drives_is_so_at_once(flowctl: Projec
 
 def test_a_run_that_somebody_drives_hears_of_its_end_at_once(flowctl: Project) -> None:
     flowctl("run", "order.yaml", "--id", "order-1", "-i", "item=lamp", "-i", "ask=true", "--wait", "0s")
-    with flowctl.start("resume", "order-1", "--wait", "1h", "--json") as driver:
+    with flowctl.start("resume", "order-1", "--wait", "48h", "--json") as driver:
         assert driver.stdout is not None
         flowctl.json("terminate", "order-1")
         out, _ = driver.communicate(timeout=60)
