@@ -37,6 +37,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "workflows": ("documents:workflows", "List deployed workflows."),
         "deprecate": ("documents:deprecate", "Mark a deployed version as deprecated."),
         "test": ("testing:test", "Test workflows in virtual time, with mocks, against every failure."),
+        "torture": ("torture:torture", "Kill and starve the real engine, and see that workflows hold."),
         "schema": ("documents:schema", "Print the JSON Schema of documents, for editors."),
     },
     "Projects": {

@@ -3,7 +3,7 @@
 Three layers, each of which knows only the one below it:
 
 1. *Views* (``run``, ``steps``, ``commands``, ``events``, ``working``, ``difference``, ``catalog``,
-   ``problems``) are pure
+   ``cases``, ``torture``, ``problems``) are pure
    functions from the JSON of the command line to blocks: lines and tables of spans whose styles say what a
    thing means, never what it looks like.
 2. *Layout* (``layout``) gives every block its columns and its width.
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from flowctl.render.progress import Progress
     from flowctl.render.run import run_list, status, status_before
     from flowctl.render.text import escape
+    from flowctl.render.torture import tortured, verdict
     from flowctl.render.working import ended, worked
 
 _HOMES = {
@@ -58,6 +59,8 @@ _HOMES = {
     "run_list": "run",
     "status": "run",
     "status_before": "run",
+    "tortured": "torture",
+    "verdict": "torture",
     "verdicts": "catalog",
     "verified": "keeping",
     "worked": "working",
@@ -89,6 +92,8 @@ __all__ = [
     "run_list",
     "status",
     "status_before",
+    "tortured",
+    "verdict",
     "verdicts",
     "verified",
     "worked",

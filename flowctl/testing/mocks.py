@@ -158,7 +158,7 @@ class Mocks:
         self.called: list[Called] = []
         self.mismatches: list[Mismatch] = []
         self._mocks = mocks
-        self._ledger = ledger
+        self.ledger = ledger
         self._root = root
         self._activities = activities
         self.real: Real | None = None
@@ -185,7 +185,7 @@ class Mocks:
         if fault is None:
             return act
         if act.outcome.value is not None and fault.how == "after":
-            self._ledger.note(called, values.decode(act.outcome.value))
+            self.ledger.note(called, values.decode(act.outcome.value))
         return self._strike(fault, act)
 
     def ended(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -195,9 +195,9 @@ class Mocks:
     def is_over(self, called: Called, outcome: Outcome) -> None:
         """The same for a call."""
         if outcome.value is not None:
-            self._ledger.note(called, values.decode(outcome.value))
+            self.ledger.note(called, values.decode(outcome.value))
         else:
-            self._ledger.attempted(called)
+            self.ledger.attempted(called)
 
     def declared(self, activity: str) -> Policy | None:
         """The policy of the real activity. ``Blocked`` if nothing stands for it."""

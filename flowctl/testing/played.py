@@ -35,29 +35,48 @@ def run_on_engine(scenario: Scenario, journal: Journal) -> Came:
     activity sees: failures and timeouts.
     """
     ledger = Ledger(scenario.effects, scenario.subject.documents.values())
-    mocks = mocks_of(scenario, ledger, scenario.faults)
+    mocks = mocks_of(Mocks, scenario, ledger, scenario.faults)
     loop = VirtualTimeLoop()
+    carry_on(scenario, mocks, journal, loop)
+    return came_on_engine(journal, mocks, ledger, loop.milliseconds())
+
+
+def carry_on(
+    scenario: Scenario,
+    mocks: Mocks,
+    journal: Journal,
+    loop: VirtualTimeLoop,
+    *,
+    since: int = 0,
+    happened: Callable[[Event], object] = lambda event: None,
+) -> None:
+    """Begin a case, or go on with it where the journal has it, ``since`` milliseconds after its start.
+    ``happened`` is told each event that was delivered.
+    """
 
     def clock() -> int:
-        return START + loop.milliseconds()
+        return START + since + loop.milliseconds()
 
     async def main() -> None:
         engine = _engine(scenario, mocks, journal, clock)
-        begun = engine.start(
+        engine.start(
             scenario.workflow,
             values.encode(scenario.workflow.body).decode(),
             scenario.input,
             id=ROOT_ID,
             children=_closure(scenario),
         )
-        assert begun
-        await _drive(engine, scenario, clock)
+        await _drive(engine, scenario, clock, happened)
 
     run_in_virtual_time(main(), loop)
+
+
+def came_on_engine(journal: Journal, mocks: Mocks, ledger: Ledger, now: int) -> Came:
+    """What is to be seen in a journal, ``now`` milliseconds after the start."""
     runs = [(run, journal.entries(run.id)) for run in reversed(journal.list_runs(limit=1_000_000))]
     latest = journal.latest_of(ROOT_ID)
     assert latest is not None
-    return came_of(runs, mocks, ledger, (latest.completed_at or clock()) - START)
+    return came_of(runs, mocks, ledger, (latest.completed_at or START + now) - START)
 
 
 def activities(mocks: Mocks, mocked: Mapping[str, Any], real: Mapping[str, Activity]) -> dict[str, Activity]:
@@ -115,7 +134,9 @@ def _closure(scenario: Scenario) -> Closure:
     return Closure(dict(scenario.subject.documents), pins)
 
 
-async def _drive(engine: Engine, scenario: Scenario, clock: Callable[[], int]) -> None:
+async def _drive(
+    engine: Engine, scenario: Scenario, clock: Callable[[], int], happened: Callable[[Event], object]
+) -> None:
     """Drive the run as far as it comes, again and again, and sleep until something is due or comes."""
     events = list(scenario.events)
     while True:
@@ -132,7 +153,8 @@ async def _drive(engine: Engine, scenario: Scenario, clock: Callable[[], int]) -
             return
         await asyncio.sleep(max(0, min(moments, default=0) - clock()) / 1000)
         while events and START + events[0].at <= clock():
-            _happen(engine, events.pop(0))
+            _happen(engine, event := events.pop(0))
+            happened(event)
 
 
 def _happen(engine: Engine, event: Event) -> None:

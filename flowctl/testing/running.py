@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from flowctl import values
 from flowctl.document import stored
@@ -27,6 +27,8 @@ from flowctl.testing.world import START, World, WorldEnds
 
 ROOT_ID = "test"
 """The id of every test's run, so that keys and ids of children can be written down."""
+
+M = TypeVar("M", bound=Mocks)
 
 STEPS = 100_000
 """Steps of a run that are looked at."""
@@ -162,7 +164,9 @@ def run(scenario: Scenario, *, faults: Iterable[Fault] = (), events: Sequence[Ev
     subject, struck = scenario.subject, [*scenario.faults, *faults]
     ledger = Ledger(scenario.effects, subject.documents.values())
     with contextlib.ExitStack() as stack:
-        mocks = mocks_of(scenario, ledger, struck, lambda mocks: stack.enter_context(_real(subject, mocks)))
+        mocks = mocks_of(
+            Mocks, scenario, ledger, struck, lambda mocks: stack.enter_context(_real(subject, mocks))
+        )
         watcher = _Watcher(struck)
         world = World(scenario, mocks, run_id=ROOT_ID, settings=subject.settings, watch=watcher.watch)
         watcher.world = world
@@ -171,13 +175,14 @@ def run(scenario: Scenario, *, faults: Iterable[Fault] = (), events: Sequence[Ev
 
 
 def mocks_of(
+    kind: type[M],
     scenario: Scenario,
     ledger: Ledger,
     faults: Iterable[Fault] = (),
     real: Callable[[Mocks], Real] | None = None,
-) -> Mocks:
+) -> M:
     """What stands for the activities of a case. ``real`` makes what calls those without a mock."""
-    mocks = Mocks(
+    mocks = kind(
         scenario.mocks,
         ledger,
         root=ROOT_ID,

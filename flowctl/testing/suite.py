@@ -136,6 +136,10 @@ class Suite:
         if self.coverage is not None:
             self.coverage.see(came.runs)
 
+    def selected(self, file: CaseFile) -> list[Scenario]:
+        """The cases of a file that are selected."""
+        return [each for each in file.scenarios if self._selected(file, each.name)]
+
     def _selected(self, file: CaseFile, name: str) -> bool:
         return self.select is None or self.select.lower() in f"{file.path} {name}".lower()
 

@@ -43,8 +43,8 @@ from flowctl.journal.sqlite import SqliteJournal
 from flowctl.journal.verify import verify_chain
 from flowctl.runtimes import embedded
 from flowctl.state import ENDED
+from flowctl.testing.faults.judge import Violation, read_ledger
 from tests.crash.bugs import BUGS, put
-from tests.crash.judge import Violation, read_ledger
 from tests.crash.stories import CORPUS, Story
 from tests.crash.victims import Stage, command, preload, put_down, workshop
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from flowctl.testing import faults
+from flowctl.testing.faults.judge import Ending, Judge, Violation
 from tests.crash.bugs import BUGS
-from tests.crash.judge import Ending, Judge, Violation
 from tests.crash.stories import STORIES, TOUCH
 from tests.crash.victims import Preparation, Stage, in_parallel, preload, with_shim, workshop
 

@@ -21,10 +21,10 @@ import sys
 from pathlib import Path
 
 from flowctl.testing import faults
+from flowctl.testing.faults.judge import Ending, Judge, Violation
 from flowctl.testing.faults.plan import EVERYTHING
 from tests.crash import everywhere
 from tests.crash.everywhere import Point, Reference
-from tests.crash.judge import Ending, Judge, Violation
 from tests.crash.stories import STORIES
 from tests.crash.victims import End
 

@@ -32,10 +32,10 @@ from flowctl.errors import FlowctlError
 from flowctl.journal import Entry, Run
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.runtimes import embedded
+from flowctl.testing.faults.judge import RUN, Violation
 from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
 from flowctl.testing.world import START
 from tests.crash.bugs import BUGS
-from tests.crash.judge import RUN, Violation
 from tests.crash.victims import workshop
 
 SECOND, HOUR, DAY, YEAR = 1_000, 3_600_000, 86_400_000, 31_557_600_000

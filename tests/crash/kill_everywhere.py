@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 
 from flowctl.testing import faults
+from flowctl.testing.faults.judge import Ending, Judge
 from tests.crash import everywhere
 from tests.crash.everywhere import Point, Reference
-from tests.crash.judge import Ending, Judge
 from tests.crash.stories import STORIES
 
 BLOWS = (faults.KILL_BEFORE, faults.KILL_HALFWAY, faults.KILL_AFTER)

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from tests.crash.judge import Ending, Judge, Violation
+from flowctl.testing.faults.judge import Ending, Judge, Violation
 from tests.crash.stories import OF_EXAMPLES, TOUCH
 from tests.crash.victims import Stage, preload, workshop
 

@@ -29,10 +29,10 @@ from typing import Any
 from flowctl.journal import Change, Fenced, Run, lock
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.journal.verify import verify_chain
+from flowctl.testing.faults.judge import Violation
 from flowctl.testing.journal_conformance import completed, new_run
 from tests.crash.bugs import BUGS, put
 from tests.crash.crowd import acknowledge, acknowledged, complaints, fork
-from tests.crash.judge import Violation
 from tests.crash.stories import CORPUS, Story
 from tests.crash.victims import Stage, put_down, workshop
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.crash.judge import RUN
+from flowctl.testing.faults.judge import RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests" / "crash" / "corpus"

@@ -20,9 +20,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from flowctl.testing.faults.judge import Look, Violation, read_ledger
 from tests.crash.bugs import BUGS
 from tests.crash.crowd import complaints, fork
-from tests.crash.judge import Look, Violation, read_ledger
 from tests.crash.stories import CORPUS, Story
 from tests.crash.victims import Stage, command, preload, put_down, workshop
 

@@ -26,7 +26,7 @@ import flowctl
 from flowctl import document
 from flowctl.errors import InvalidDocument
 from flowctl.testing import faults
-from tests.crash.judge import Look, Violation
+from flowctl.testing.faults.judge import Look, Violation
 from tests.crash.stories import CORPUS, EXAMPLES, TOUCH, Command, Story
 
 PRELOADED = ("asyncio", "jsonschema", "re2", "yaml", "yaml.cyaml")

@@ -11,6 +11,7 @@ times is loaded once. ``Counts`` tells how many calls there were and whether the
 
 shim.c      what is preloaded
 shim        building and loading it
+judge       what came of it, by the word of two witnesses
 plan        which call is to be hit, and how
 trace       what the calls did
 disk        what may be on the disk after a power cut
@@ -22,6 +23,7 @@ from flowctl.testing.faults.plan import (
     KILL_AFTER,
     KILL_BEFORE,
     KILL_HALFWAY,
+    NO_PLAN,
     SHORTEN,
     WRITES,
     Counts,
@@ -36,6 +38,7 @@ __all__ = [
     "KILL_AFTER",
     "KILL_BEFORE",
     "KILL_HALFWAY",
+    "NO_PLAN",
     "SHORTEN",
     "WRITES",
     "Call",
