@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 import pytest
 
 from flowctl.testing import faults
+from flowctl.testing.faults.shim import COMPILERS
 from tests.case_helpers import ORDER, written
 from tests.cli_helpers import Flowctl, caller
 
 ROOT = Path(__file__).parent.parent
 
 needs_shim = pytest.mark.skipif(
-    sys.platform != "linux" or not any(map(faults.shim.shutil.which, faults.shim.COMPILERS)),
+    sys.platform != "linux" or not any(map(shutil.which, COMPILERS)),
     reason="faults at system calls need Linux and a C compiler",
 )
 
@@ -67,7 +69,14 @@ main(sys.argv[1:], BUGS["lost-tail"])
 
 
 def tortured_with_a_bug(file: Path, only: str | None) -> Any:
-    asked = {"file": str(file), "plugins_dirs": [], "select": None, "seed": 1, "points": 4, "shim": True}
+    asked: dict[str, Any] = {
+        "file": str(file),
+        "plugins_dirs": [],
+        "select": None,
+        "seed": 1,
+        "points": 4,
+        "shim": True,
+    }
     done = subprocess.run(
         [sys.executable, "-c", BUGGY, json.dumps({**asked, "only": only})],
         cwd=ROOT,

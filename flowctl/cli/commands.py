@@ -37,7 +37,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "workflows": ("documents:workflows", "List deployed workflows."),
         "deprecate": ("documents:deprecate", "Mark a deployed version as deprecated."),
         "test": ("testing:test", "Test workflows in virtual time, with mocks, against every failure."),
-        "torture": ("torture:torture", "Kill and starve the real engine, and see that workflows hold."),
+        "torture": (
+            "torture:torture",
+            "Kill the real engine and let its disk fail, and see that a workflow holds.",
+        ),
         "schema": ("documents:schema", "Print the JSON Schema of documents, for editors."),
     },
     "Projects": {

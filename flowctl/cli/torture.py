@@ -41,7 +41,7 @@ POINTS = 10
 def torture(
     invocation: Invocation, file: str, seed: int, points: int, select: str | None, only: str | None
 ) -> int:
-    """Torture a workflow: the real engine, with processes that are killed and disks that fail.
+    """Kill the real engine and let its disk fail, and see that a workflow holds.
 
     FILE is a file with tests, NAME.test.yaml, or a workflow that has one beside it.
 
@@ -57,7 +57,7 @@ def torture(
     if only is not None:
         parse_point(only)
     settings = invocation.settings
-    suite = Suite(surroundings(settings.plugins_dirs, settings.defaults, _warn), select)
+    suite = Suite(surroundings(settings, _warn), select)
     read = _read(suite, file)
     library, missing = _shim()
     result: dict[str, Any] = {"file": str(read.path), "workflow": read.subject.workflow.name}

@@ -49,6 +49,9 @@ LONGEST, PATIENCE = 5, 30
 
 FELL_OVER = 70
 
+STOPPED = {"failed", "cancelled"}
+"""States of a step that did not complete."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Blow:
@@ -302,15 +305,21 @@ def _effects(stage: _Stage) -> int:
 
 
 def _differences(usual: Ending, ending: Ending) -> Iterator[str]:
-    """In what a run ended otherwise."""
+    """In what a run ended otherwise. Of branches that are stopped together it is chance which has failed and
+    which was cancelled.
+    """
     for run in sorted({*usual.runs, *ending.runs}):
         before, after = usual.runs.get(run), ending.runs.get(run)
         if before is None or after is None:
             yield f"the run {run} is {'missing' if after is None else 'one more than'} undisturbed"
             continue
-        for name in before:
+        for name in ("status", "output", "error", "saga"):
             if before[name] != after[name]:
                 yield f"{run}: {name} is {json.dumps(after[name])}, undisturbed {json.dumps(before[name])}"
+        for path in sorted({*before["steps"], *after["steps"]}):
+            was, became = (each["steps"].get(path, "unreached") for each in (before, after))
+            if was != became and not {was, became} <= STOPPED:
+                yield f"{run}: the step {path} is {became}, undisturbed {was}"
     if usual.keys != ending.keys:
         yield f"other idempotency keys: {', '.join(sorted(usual.keys ^ ending.keys))}"
     if usual.undone != ending.undone:
@@ -352,7 +361,7 @@ def main(arguments: Sequence[str], prepare: Callable[[], object] = lambda: None)
     [text] = arguments
     asked: Mapping[str, Any] = json.loads(text)
     settings = settle(None, asked["plugins_dirs"], os.environ, os.getcwd())
-    suite = Suite(surroundings(settings.plugins_dirs, settings.defaults), asked["select"])
+    suite = Suite(surroundings(settings), asked["select"])
     file = suite.read(Path(asked["file"]))
     only = parse_point(asked["only"]) if asked["only"] else None
     torturer = Torturer(asked["seed"], asked["points"], asked["shim"], only, prepare)
@@ -363,4 +372,7 @@ def main(arguments: Sequence[str], prepare: Callable[[], object] = lambda: None)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:  # whoever started us has been told, too
+        sys.exit(130)
