@@ -112,6 +112,9 @@ def test_without_the_shim_processes_are_killed_at_moments(
     said = flowctl("torture", "order.test.yaml", "--points", "3")
     assert said.code == 0, said.out
     assert "  there is no compiler: processes are killed at random moments only\n" in said.out
+    refused = flowctl("torture", "order.test.yaml", "--at", "EIO@7")
+    assert refused.code == 2
+    assert "EIO@7 cannot be repeated here: there is no compiler" in refused.err
     assert re.search(r"^HELD: 1 case of order v1; [1-9]\d* kills?, 0 I/O errors, ", said.out, re.MULTILINE)
 
 

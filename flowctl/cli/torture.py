@@ -52,14 +52,15 @@ def torture(
     Exit codes: 0 all did; 1 violations; 2 the file has mistakes; 4 no case was selected.
     """
     from flowctl.testing.suite import Suite, surroundings
-    from flowctl.testing.torture import parse_point, summary_of
+    from flowctl.testing.torture import needs_shim, parse_point, summary_of
 
-    if only is not None:
-        parse_point(only)
+    point = parse_point(only) if only is not None else ()
     settings = invocation.settings
     suite = Suite(surroundings(settings, _warn), select)
     read = _read(suite, file)
     library, missing = _shim()
+    if missing is not None and needs_shim(point):
+        raise UsageError(f"{only} cannot be repeated here: {missing}")
     result: dict[str, Any] = {"file": str(read.path), "workflow": read.subject.workflow.name}
     result |= {"version": read.subject.workflow.version, "seed": seed, "shim": library is not None}
     result |= {"why_no_shim": missing, "cases": []}

@@ -83,6 +83,11 @@ def parse_point(text: str) -> Point:
     return tuple(blows)
 
 
+def needs_shim(point: Point) -> bool:
+    """Whether a point names system calls."""
+    return any(blow.fault in FAULTS for blow in point)
+
+
 def points(chance: random.Random, count: int, calls: int, milliseconds: float) -> Iterator[Point]:
     """So many, spread over the whole run. Without ``calls``, at moments."""
     reach = calls or milliseconds
