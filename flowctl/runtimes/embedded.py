@@ -109,13 +109,9 @@ class EmbeddedRuntime:
         """See ``Drives``."""
         return self._machines.get(run_id)
 
-    def machines(self) -> list[Machine]:
-        """All that are driven."""
-        return list(self._machines.values())
-
     @property
     def count(self) -> int:
-        """How many these are."""
+        """How many are driven."""
         return len(self._machines)
 
     @property
