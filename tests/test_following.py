@@ -134,3 +134,24 @@ def test_what_is_secret_stays_so_for_who_comes_later(store: MemoryStore) -> None
 
 def test_a_run_that_is_gone_is_followed_no_longer() -> None:
     assert list(following.follow(MemoryJournal(), "r", after=0, rests=False)) == []
+
+
+def test_a_tail_says_that_nothing_has_come_yet_and_ends_with_the_run(
+    writer: Writer, store: MemoryStore
+) -> None:
+    writer.writes("a")
+    lines = following.tail(MemoryJournal(store), "r", after=0)
+    seen = [next(lines) for _ in range(5)]
+    assert [line and line["path"] for line in seen] == ["", "a", "a_next", None, None]
+    writer.writes("b", status="completed")
+    assert [line and line["path"] for line in lines] == ["b", "b_next"]
+
+
+def test_several_tails_through_one_journal_all_see_everything(writer: Writer, store: MemoryStore) -> None:
+    onlooker = MemoryJournal(store)
+    tails = [following.tail(onlooker, "r", after=0) for _ in range(2)]
+    for each in tails:
+        assert next(each) is not None
+        assert next(each) is None
+    writer.writes("a", status="completed")
+    assert [[line and line["path"] for line in each] for each in tails] == [["a", "a_next"]] * 2

@@ -7,7 +7,7 @@ to know nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ import msgspec
 from flowctl.journal import Where
 
 if TYPE_CHECKING:
+    from flowctl.backends.reins import Reins
     from flowctl.document.closure import Closure
     from flowctl.model import Policy, Workflow
     from flowctl.plugins import Plugins
@@ -47,17 +48,23 @@ Documents = list[dict[str, Any]]
 class Backend(Protocol):
     """Where runs live, and who executes them. Not thread-safe; ``close`` it."""
 
+    def another(self) -> Backend:
+        """One more on the same runs, for another thread."""
+
     def start(self, request: StartRequest, *, claim: bool = False) -> tuple[str, bool]:
         """Accept a run durably. Returns its run id and whether it is new. With ``claim`` a new one is not
         left to workers: ``drive`` follows. ``InvalidInput``, ``RunIdConflict``, ``UnknownActivity``.
         """
 
-    def drive(self, run_id: str, *, wait: int, observe: Observer | None = None) -> dict[str, Any]:
+    def drive(
+        self, run_id: str, *, wait: int, observe: Observer | None = None, reins: Reins | None = None
+    ) -> dict[str, Any]:
         """Execute a run in this process until it ends or only waits for what is not due within ``wait``
         milliseconds.
 
         Returns its status document. A run that another live process drives is watched instead, for as
-        long. Raises ``KeyboardInterrupt`` after having left the run in a resumable state.
+        long. Raises ``KeyboardInterrupt`` after having left the run in a resumable state, as it also is after
+        it was stopped by the ``reins``.
         """
 
     def work(
@@ -67,9 +74,11 @@ class Backend(Protocol):
         drain: bool = False,
         observe: Observer,
         ready: Callable[[], None] = lambda: None,
+        reins: Reins | None = None,
     ) -> None:
         """Execute all runs that are due, ``concurrency`` at once, until the process is told to stop (SIGTERM,
-        Ctrl-C), or, with ``drain``, until nothing is due.
+        Ctrl-C), or, with ``drain``, until nothing is due. With ``reins`` they alone stop it, and any thread
+        can do this.
 
         ``observe`` is told of each run that has ended, is blocked or is held, as ``list`` has it; ``ready``
         is called when it has begun.
@@ -95,6 +104,11 @@ class Backend(Protocol):
 
         With ``before``, a step's path, it is what the run knew just before that step began; ``NotFound`` if
         it never did.
+        """
+
+    def standings(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """How runs stand, at little cost: by each of these ids, ``{"id", "status"}`` of the run, or, if that
+        continued as new, of the last of its chain. Ids of no run are left out.
         """
 
     def list(
@@ -128,6 +142,9 @@ class Backend(Protocol):
 
         With ``rests``, also until nothing more happens unless somebody acts: no live process has the run.
         """
+
+    def tail(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any] | None]:
+        """The same for whoever waits in his own way: None each time nothing has come yet."""
 
     def export(self, run_id: str) -> Iterator[dict[str, Any]]:
         """The run as a file: a header, then an entry a line; see ``backends.export``."""

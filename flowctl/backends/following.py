@@ -28,20 +28,39 @@ def follow(
     (``at_rest``). ``pause`` waits for so many seconds.
     """
     over = at_rest if rests else _has_ended
+    for run, lines, last in _looks(journal, run_id, after, over):
+        yield from lines
+        while not (last or journal.changed() or over(journal, run)):
+            pause(INTERVAL)
+
+
+def tail(journal: Journal, run_id: str, *, after: int) -> Iterator[dict[str, Any] | None]:
+    """The same until the run has ended, without waiting: None each time nothing has come yet.
+
+    ``changed`` is not asked: it tells only one of those who look on through the same journal.
+    """
+    for _, lines, last in _looks(journal, run_id, after, _has_ended):
+        yield from lines
+        if not last:
+            yield None
+
+
+def _looks(
+    journal: Journal, run_id: str, after: int, over: Callable[[Journal, Run], bool]
+) -> Iterator[tuple[Run, Iterator[dict[str, Any]], bool]]:
+    """At each look the run, the lines that are new, and whether there is nothing to wait for after them."""
     secret, seen = SecretPaths(), 0
     run = journal.run(run_id)
     if run is not None and not after:
-        yield from history_lines(run, ())
+        yield run, history_lines(run, ()), True
     while run is not None:
         last = over(journal, run)
-        for entry in journal.entries(run_id, seen):
-            seen = entry.seq
-            lines = [fact_line(run, fact, entry.seq, secret) for fact in entry.facts()]
-            yield from lines if entry.seq > after else ()
+        entries = journal.entries(run_id, seen)
+        lines = [fact_line(run, fact, each.seq, secret) for each in entries for fact in each.facts()]
+        seen = max((each.seq for each in entries), default=seen)
+        yield run, (line for line in lines if line["seq"] > after), last
         if last:
             return
-        while not (journal.changed() or over(journal, run)):
-            pause(INTERVAL)
         run = journal.run(run_id)
 
 

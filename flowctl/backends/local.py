@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from flowctl.state import RunStatus
 from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
 
 if TYPE_CHECKING:
+    from flowctl.backends.reins import Reins
     from flowctl.document.closure import Closure
     from flowctl.machine.fitting import Misfit
     from flowctl.model import Policy, Workflow
@@ -60,6 +62,12 @@ class LocalBackend:
 
         return self._plugins.vocabulary if self._plugins is not None else FUNCTIONS
 
+    def another(self) -> LocalBackend:
+        """See ``Backend``."""
+        from flowctl.journal.opening import another
+
+        return LocalBackend(another(self._journal), self._plugins, self._settings)
+
     # --- runs
 
     def start(self, request: StartRequest, *, claim: bool = False) -> tuple[str, bool]:
@@ -75,7 +83,9 @@ class LocalBackend:
         )
         return run.id, created
 
-    def drive(self, run_id: str, *, wait: int, observe: Observer | None = None) -> dict[str, Any]:
+    def drive(
+        self, run_id: str, *, wait: int, observe: Observer | None = None, reins: Reins | None = None
+    ) -> dict[str, Any]:
         """See ``Backend``."""
         import asyncio
 
@@ -83,8 +93,21 @@ class LocalBackend:
 
         calm_collector()
         told = _tell(observe) if observe else None
-        run: Run = asyncio.run(self._engine.drive(run_id, wait=wait, observe=told))
-        return self.status(run.id)  # the last of the chain, if it continued as new
+        last = run_id
+
+        async def driven() -> None:
+            nonlocal last
+            driving = asyncio.create_task(self._engine.drive(run_id, wait=wait, observe=told))
+            loop = asyncio.get_running_loop()
+            with contextlib.nullcontext() if reins is None else reins.held(loop, driving.cancel, _nothing):
+                last = (await driving).id
+
+        try:
+            asyncio.run(driven())
+        except asyncio.CancelledError:
+            if reins is None or not reins.stopped:
+                raise
+        return self.status(last)  # the last of the chain, if it continued as new
 
     def work(
         self,
@@ -93,6 +116,7 @@ class LocalBackend:
         drain: bool = False,
         observe: Observer,
         ready: Callable[[], None] = lambda: None,
+        reins: Reins | None = None,
     ) -> None:
         """See ``Backend``."""
         import asyncio
@@ -101,7 +125,10 @@ class LocalBackend:
 
         calm_collector()
         told = _tell_ends(observe)
-        asyncio.run(work(self._engine, concurrency=concurrency, drain=drain, observe=told, ready=ready))
+        held = reins.held if reins is not None else None
+        asyncio.run(
+            work(self._engine, concurrency=concurrency, drain=drain, observe=told, ready=ready, held=held)
+        )
 
     def resolve(self, reference: str) -> str:
         """See ``Backend``."""
@@ -143,6 +170,17 @@ class LocalBackend:
 
             run, entries = moment.before(run, entries, before)
         return status_document(run, entries, first=first, count=count)
+
+    def standings(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """See ``Backend``."""
+        found = ((run_id, self._last_of(run_id)) for run_id in run_ids)
+        return {run_id: _answer(run) for run_id, run in found if run is not None}
+
+    def _last_of(self, run_id: str) -> Run | None:
+        run = self._journal.run(run_id)
+        if run is None or run.status != RunStatus.CONTINUED:
+            return run
+        return self._journal.latest_of(run.workflow_id) or run
 
     def list(
         self,
@@ -192,6 +230,12 @@ class LocalBackend:
         from flowctl.backends.following import follow
 
         return follow(self._journal, self._run(run_id).id, after=after, rests=rests)
+
+    def tail(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any] | None]:
+        """See ``Backend``."""
+        from flowctl.backends.following import tail
+
+        return tail(self._journal, self._run(run_id).id, after=after)
 
     def export(self, run_id: str) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""
@@ -324,6 +368,10 @@ def definition_json(definition: Definition) -> dict[str, Any]:
         "deployed_at": format_timestamp(definition.deployed_at),
         "deprecated": definition.deprecated,
     }
+
+
+def _nothing() -> None:
+    pass
 
 
 def _verdict(run: Run, misfit: Misfit | None) -> dict[str, Any]:

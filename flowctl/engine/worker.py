@@ -16,6 +16,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from flowctl.engine.engine import CommitObserver, Engine
 from flowctl.engine.session import Session
@@ -43,6 +44,12 @@ REAP = 0.2
 
 GRACE = 10.0
 """Seconds that attempts under way have to end when the worker is stopped."""
+
+
+Held = Callable[
+    [asyncio.AbstractEventLoop, Callable[[], None], Callable[[], None]], AbstractContextManager[None]
+]
+"""Told how to stop the worker, and how to let it look; both are to be called on the loop."""
 
 
 class Worker:
@@ -74,6 +81,11 @@ class Worker:
     def stop(self) -> None:
         """Stop when what is under way has ended; asked again, at once. Call it on the loop."""
         self._stops += 1
+        if self._session is not None:
+            self._session.wake()
+
+    def look(self) -> None:
+        """Do not wait for the next look at what others have left. Call it on the loop."""
         if self._session is not None:
             self._session.wake()
 
@@ -160,10 +172,17 @@ async def work(
     drain: bool,
     observe: CommitObserver,
     ready: Callable[[], None],
+    held: Held | None = None,
 ) -> None:
-    """Be a worker on the present loop, until SIGTERM or Ctrl-C; a second one does not wait."""
+    """Be a worker on the present loop, until SIGTERM or Ctrl-C; a second one does not wait. Or until somebody
+    says so by what is ``held``: then signals are none of its business.
+    """
     worker = Worker(engine, concurrency=concurrency or CONCURRENCY, observe=observe, ready=ready)
     loop = asyncio.get_running_loop()
+    if held is not None:
+        with held(loop, worker.stop, worker.look):
+            await worker.work(drain=drain)
+        return
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stop)
     await worker.work(drain=drain)

@@ -87,6 +87,10 @@ class MemoryJournal:
         """None: there are no files."""
         return ()
 
+    def another(self) -> MemoryJournal:
+        """Another session on the same store."""
+        return MemoryJournal(self._store)
+
     # --- documents and the registry
 
     def put_document(self, document: Document) -> None:

@@ -31,6 +31,13 @@ def connect(url: str, *, read_only: bool = False) -> Journal:
     return SqliteJournal.open(path_of(url), read_only=read_only)
 
 
+def another(journal: Journal) -> Journal:
+    """The same journal, opened once more, for another thread."""
+    from flowctl.journal.memory import MemoryJournal
+
+    return journal.another() if isinstance(journal, MemoryJournal) else connect(journal.url)
+
+
 def path_of(url: str) -> str:
     """The path of the database file at an address. ``UsageError`` for what is none, or in no file."""
     if url == "memory:":
