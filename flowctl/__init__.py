@@ -17,7 +17,20 @@ if TYPE_CHECKING:
         replace_resource,
         resource,
     )
-    from flowctl.errors import FlowctlError
+    from flowctl.building import Steps, Workflow, expr
+    from flowctl.embedding import Engine, Handle, run
+    from flowctl.errors import (
+        FlowctlError,
+        InvalidDocument,
+        InvalidInput,
+        RunCancelled,
+        RunCompensated,
+        RunCompensationFailed,
+        RunError,
+        RunFailed,
+        RunTerminated,
+        RunUnfinished,
+    )
     from flowctl.hookspecs import hookimpl
 
     __version__: str
@@ -26,11 +39,26 @@ _HOMES = {
     "Activity": "flowctl.activities",
     "ActivityContext": "flowctl.activities",
     "ActivityError": "flowctl.activities",
+    "Engine": "flowctl.embedding",
     "FlowctlError": "flowctl.errors",
+    "Handle": "flowctl.embedding",
+    "InvalidDocument": "flowctl.errors",
+    "InvalidInput": "flowctl.errors",
+    "RunCancelled": "flowctl.errors",
+    "RunCompensated": "flowctl.errors",
+    "RunCompensationFailed": "flowctl.errors",
+    "RunError": "flowctl.errors",
+    "RunFailed": "flowctl.errors",
+    "RunTerminated": "flowctl.errors",
+    "RunUnfinished": "flowctl.errors",
+    "Steps": "flowctl.building",
+    "Workflow": "flowctl.building",
     "activity": "flowctl.activities",
+    "expr": "flowctl.building",
     "hookimpl": "flowctl.hookspecs",
     "replace_resource": "flowctl.activities",
     "resource": "flowctl.activities",
+    "run": "flowctl.embedding",
 }
 """The module that each public name lives in."""
 
@@ -38,12 +66,27 @@ __all__ = [
     "Activity",
     "ActivityContext",
     "ActivityError",
+    "Engine",
     "FlowctlError",
+    "Handle",
+    "InvalidDocument",
+    "InvalidInput",
+    "RunCancelled",
+    "RunCompensated",
+    "RunCompensationFailed",
+    "RunError",
+    "RunFailed",
+    "RunTerminated",
+    "RunUnfinished",
+    "Steps",
+    "Workflow",
     "__version__",
     "activity",
+    "expr",
     "hookimpl",
     "replace_resource",
     "resource",
+    "run",
 ]
 
 

@@ -27,6 +27,14 @@ The type says whose fault it is, and so who can mend it::
     │   ├── RunBusy                   another live process has the run                 exit 3
     │   ├── Damaged                   what is stored is not what was written           exit 1
     │   └── StorageError              the outcome is unknown: stop, reopen, re-read    exit 74
+    ├── RunError                      a program asked for the output of a run that   exit 1
+    │   │                             has none: ``id status error saga document``
+    │   ├── RunFailed
+    │   ├── RunCompensated
+    │   ├── RunCompensationFailed     something is left, or in doubt                   exit 6
+    │   ├── RunCancelled
+    │   ├── RunTerminated
+    │   └── RunUnfinished             it is live, and goes on only if somebody acts    exit 3
     └── InternalError                 a mistake of flowctl's own                       exit 70
 
     Control (BaseException)           the engine's own control flow: no ``except Exception``, and so
@@ -85,6 +93,8 @@ class InvalidDocument(AuthorError):
     def __init__(self, message: str, diagnostics: list[Any], *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.diagnostics = diagnostics
+        if diagnostics:
+            self.add_note("\n".join(each.render() for each in diagnostics))  # what a traceback shows
 
 
 class ExpressionError(AuthorError):
@@ -201,6 +211,65 @@ class StorageError(WorldError):
     """
 
     exit_code = 74
+
+
+class RunError(FlowctlError):
+    """A run has no output to give. ``document`` is what ``flowctl status --json`` shows of it."""
+
+    def __init__(self, message: str, document: Mapping[str, Any], *, hint: str | None = None) -> None:
+        named = {key: document[key] for key in ("id", "status", "error", "saga")}
+        super().__init__(message, hint=hint, details=named)
+        self.document = document
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return str(self.document["id"])
+
+    @property
+    def status(self) -> str:
+        """How it ended, or stands."""
+        return str(self.document["status"])
+
+    @property
+    def error(self) -> Mapping[str, Any] | None:
+        """Why: ``{type, types, message, details, step, attempt, cause}``, None if the run has no error."""
+        found: Mapping[str, Any] | None = self.document["error"]
+        return found
+
+    @property
+    def saga(self) -> Mapping[str, Any]:
+        """What became of what it did: ``{undone, failed, in_doubt, not_undone, skipped}``, lists of paths."""
+        found: Mapping[str, Any] = self.document["saga"]
+        return found
+
+
+class RunFailed(RunError):
+    """The run failed, and there was nothing to undo."""
+
+
+class RunCompensated(RunError):
+    """The run failed, was cancelled or timed out, and what it had done is undone."""
+
+
+class RunCompensationFailed(RunError):
+    """The same, but something that it had done is left, or in doubt: ``saga`` says what."""
+
+    exit_code = 6
+
+
+class RunCancelled(RunError):
+    """The run was cancelled, and there was nothing to undo."""
+
+
+class RunTerminated(RunError):
+    """The run was terminated: nothing was undone."""
+
+
+class RunUnfinished(RunError):
+    """The run is live, and waits for what does not come by itself, or not in time. Nothing is lost."""
+
+    exit_code = 3
 
 
 class InternalError(FlowctlError):

@@ -34,6 +34,7 @@ FLOORS: dict[str, int] = {
     "": ROOF,  # flowctl/__init__.py
     "__main__": ROOF,
     "cli": 7,
+    "embedding": 7,
     "backends": 6,
     "testing": 6,
     "engine": 5,
@@ -41,6 +42,7 @@ FLOORS: dict[str, int] = {
     "render": 5,
     "runtimes": 4,
     "status": 4,
+    "building": 4,
     "interpreter": 3,
     "machine": 3,
     "document": 3,

@@ -161,6 +161,13 @@ def result_bytes(value: Any, activity: str) -> bytes:
         raise InvalidOutput(f"{what} is not JSON: {error}") from error
 
 
+def to_json(value: Any) -> Any:
+    """Typed data as JSON, as far as there is a way; what is none stays, for whoever checks it.
+    ``PayloadTooLarge``.
+    """
+    return _Json().of(value)
+
+
 class _Json:
     """Makes typed data JSON, within limits: shared parts make a small structure endless when written out."""
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from flowctl.document.checks import check_meaning
-from flowctl.document.diagnostics import Enough, Report
+from flowctl.document.diagnostics import Diagnostic, Enough, Report
 from flowctl.document.flow_checks import check_flow
 from flowctl.document.loader import read_tree
+from flowctl.document.places import Tree
 from flowctl.document.references import check_references
 from flowctl.document.schema import check_shape
 from flowctl.document.source import text_of
@@ -33,7 +34,13 @@ class Examined(NamedTuple):
 def examine(source: bytes | str, name: str, functions: Mapping[str, Function], world: World) -> Examined:
     """Read and check a document. ``InvalidDocument`` only if there is nothing that could be checked."""
     text = text_of(source, name)
-    tree, refused = read_tree(text, name)
+    return examine_tree(text, *read_tree(text, name), functions, world)
+
+
+def examine_tree(
+    text: str, tree: Tree, refused: list[Diagnostic], functions: Mapping[str, Function], world: World
+) -> Examined:
+    """Check a document that was read, or made: its text, its data with places, and what is wrong already."""
     report, texts = Report(tree, refused), Texts(functions)
     with contextlib.suppress(Enough), _no_collector():
         check_shape(tree.data, report)

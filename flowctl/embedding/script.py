@@ -1,0 +1,102 @@
+"""``flowctl.run``: a run from a script, driven where it is called, like ``flowctl run``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from flowctl.backends import open_backend
+from flowctl.backends.reins import Reins
+from flowctl.embedding.endings import output_of
+from flowctl.embedding.loading import Address, Documents, Folders, Setup, Source, milliseconds
+from flowctl.errors import FlowctlError
+
+
+def run(
+    workflow: Source,
+    input: Any = None,
+    *,
+    id: str | None = None,
+    db: Address | None = None,
+    plugins: Iterable[Any] = (),
+    plugins_dir: Folders | None = None,
+    wait: str | timedelta | None = "60s",
+    principal: str | None = None,
+) -> Any:
+    """Start a run, drive it here until it ends, and return its output.
+
+    ``workflow`` is a file, NAME[@V] of a deployed workflow, a document's text, or a ``Workflow``. With an
+    ``id`` that exists, and the same document and input, it is that run: it is driven on, or, if it has ended,
+    its output returned.
+
+    ``db``, ``plugins`` and ``plugins_dir`` are those of ``Engine``. Timers and backoffs that are due within
+    ``wait`` are waited for, with None however long; what only somebody else can bring is not.
+
+    Raises ``RunFailed``, ``RunCompensated``, ``RunCompensationFailed``, ``RunCancelled`` or
+    ``RunTerminated``, as the run ended, and ``RunUnfinished`` if it only waits. Before a run is accepted:
+    ``InvalidDocument``, ``InvalidInput``, ``UnknownActivity``, ``UsageError``, ``NotFound``,
+    ``RunIdConflict``. Ctrl-C leaves a run that can be resumed.
+    """
+    setup = Setup.of(db, plugins, plugins_dir)
+    patience = sys.maxsize >> 10 if wait is None else milliseconds(wait)
+    script = _Script(setup, patience)
+    try:
+        return script.run(workflow, input, id, principal)
+    except KeyboardInterrupt as interrupt:
+        if script.run_id is not None:
+            interrupt.add_note(
+                f"run {script.run_id} was interrupted; nothing durable is lost:"
+                f" `flowctl resume {script.run_id}` goes on, or flowctl.run(…, id={script.run_id!r})"
+            )
+        raise
+    except FlowctlError as error:  # they say what is wrong; how deep inside it was noticed helps nobody
+        raise error.with_traceback(None) from error.__cause__
+
+
+class _Script:
+    """One run. ``run_id`` is None until it was accepted."""
+
+    def __init__(self, setup: Setup, wait: int) -> None:
+        self._setup = setup
+        self._wait = wait
+        self.run_id: str | None = None
+
+    def run(self, workflow: Source, input: Any, id: str | None, principal: str | None) -> Any:
+        """Its output; ``RunError``."""
+        settings, plugins = self._setup.load()
+        opened = open_backend(settings.database, plugins=plugins, settings=settings.defaults)
+        with contextlib.closing(opened) as backend:
+            request = Documents(backend, plugins).request(workflow, input, id, principal)
+            self.run_id, _ = backend.start(request, claim=True)
+            drive = backend.drive if not _in_a_loop() else _elsewhere(backend.drive)
+            return output_of(drive(self.run_id, wait=self._wait))
+
+
+def _in_a_loop() -> bool:
+    """Whether this thread runs an event loop already, as in a notebook: then it cannot run another."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _elsewhere(drive: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The same in a thread of its own, awaited here."""
+
+    def driven(run_id: str, *, wait: int) -> dict[str, Any]:
+        reins = Reins()
+        with ThreadPoolExecutor(1, thread_name_prefix="flowctl run") as thread:
+            driving = thread.submit(drive, run_id, wait=wait, reins=reins)
+            try:
+                return driving.result()
+            except KeyboardInterrupt:
+                reins.stop()  # leaving the block waits for it
+                raise
+
+    return driven
