@@ -21,6 +21,9 @@ import msgspec
 from flowctl.document.diagnostics import Diagnostic
 from flowctl.document.places import START, Place, Pointer, Tree
 
+_OPENING = re.compile(r"\$\{\{\s*")
+_CLOSING = re.compile(r"\s*\}\}\Z")
+
 
 class Site(NamedTuple):
     """A call in a program."""
@@ -79,9 +82,7 @@ class CallTree(Tree, frozen=True):
 
     def place(self, pointer: Pointer, *, key: bool = False) -> Place:
         """See ``Tree``."""
-        site, value = pointer, self._at(pointer)
-        while site and site not in self.values:
-            site = site[:-1]
+        site, value = self._site(pointer), self._at(pointer)
         said = [] if key or not isinstance(value, str) or not value.strip() else [re.escape(value)]
         names = [part for part in pointer[len(site) :] if isinstance(part, str)]
         said += [
@@ -94,11 +95,20 @@ class CallTree(Tree, frozen=True):
 
     def place_in(self, pointer: Pointer, text: str, offset: int) -> Place:
         """See ``Tree``."""
-        line, column = self.place(pointer)
-        row = text.count("\n", 0, offset)
-        wanted = text.split("\n")[row]
-        at = self.lines[line - 1].find(wanted, column - 1) if not row and self.lines else -1
-        return (line, at + offset + 1) if at >= 0 else (line, column)
+        opening = _OPENING.match(text)  # which ``expr`` has put there
+        start = opening.end() if opening else 0
+        wanted = _CLOSING.sub("", text[start:])
+        for said, within in ((text, offset), (wanted, offset - start)):
+            site = self._site(pointer)
+            if within >= 0 and said and (found := self._search(site, re.escape(said))):
+                line, column = found
+                return line, column + within
+        return self.place(pointer)
+
+    def _site(self, pointer: Pointer) -> Pointer:
+        while pointer and pointer not in self.values:
+            pointer = pointer[:-1]
+        return pointer
 
     def _at(self, pointer: Pointer) -> Any:
         node = self.data

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from msgspec import UNSET
 
+from flowctl import values
 from flowctl.building.data import Said
 from flowctl.building.sites import Site
 from flowctl.building.steps import Steps, Written
@@ -47,6 +48,7 @@ class Workflow(Steps):
         self._head: dict[str, Any] = {"dsl": 1, "name": name, **words}
         self._site = Site.of(sys._getframe(1))
         self._said: dict[Pointer, Site] = {}
+        self._last: tuple[Any, Any, Examined, list[Diagnostic]] | None = None
 
     # --- what stands around the steps
 
@@ -96,7 +98,7 @@ class Workflow(Steps):
 
     def to_dict(self) -> dict[str, Any]:
         """The document as data. ``InvalidDocument``."""
-        data: dict[str, Any] = self._right(FUNCTIONS, NOWHERE)[0].data
+        data: dict[str, Any] = copy.deepcopy(self._right(FUNCTIONS, NOWHERE)[0].data)
         return data
 
     def to_yaml(self) -> str:
@@ -136,20 +138,37 @@ class Workflow(Steps):
         return examined, found
 
     def _examined(self, functions: Mapping[str, Function], world: World) -> tuple[Examined, list[Diagnostic]]:
-        from flowctl.document.examination import examine_tree
-        from flowctl.document.source import text_of
-        from flowctl.document.writing import to_yaml
-
+        """The document as it stands, and all that is to be said about it. A program may start the same one
+        again and again: what was found last is kept.
+        """
         said = Said()
         said.sites[()] = self._site
         said.sites.update(self._said)
         steps = Steps()
         steps._steps = self._steps
         parts = {**self._head, "steps": steps}
-        whole = said.data({key: parts[key] for key in sorted(parts, key=_rank)})
-        tree, mistakes, sources = said.tree(whole, f"the workflow {self.name}")
-        text = text_of(to_yaml(whole), f"the workflow {self.name}")
-        examined = examine_tree(text, tree, mistakes, functions, world)
+        data = said.data({key: parts[key] for key in sorted(parts, key=_rank)})
+        surroundings = (functions, world.activities, world.complete, world.folder)
+        key = (
+            values.encode(data),
+            tuple(said.mistakes.items()),
+            *map(id, surroundings[:2]),
+            *surroundings[2:],
+        )
+        if self._last is None or self._last[0] != key:
+            self._last = key, surroundings, *self._check(said, data, functions, world)
+        return self._last[2:]
+
+    def _check(
+        self, said: Said, data: Any, functions: Mapping[str, Function], world: World
+    ) -> tuple[Examined, list[Diagnostic]]:
+        from flowctl.document.examination import examine_tree
+        from flowctl.document.source import text_of
+        from flowctl.document.writing import to_yaml
+
+        name = f"the workflow {self.name}"
+        tree, mistakes, sources = said.tree(data, name)
+        examined = examine_tree(text_of(to_yaml(data), name), tree, mistakes, functions, world)
         return examined, [sources.real(each) for each in examined.report.everything]
 
     # --- from a document

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -15,6 +14,9 @@ from flowctl.backends.reins import Reins
 from flowctl.embedding.endings import output_of
 from flowctl.embedding.loading import Address, Documents, Folders, Setup, Source, milliseconds
 from flowctl.errors import FlowctlError
+
+FOR_EVER = 1 << 53
+"""Milliseconds."""
 
 
 def run(
@@ -42,18 +44,17 @@ def run(
     ``InvalidDocument``, ``InvalidInput``, ``UnknownActivity``, ``UsageError``, ``NotFound``,
     ``RunIdConflict``. Ctrl-C leaves a run that can be resumed.
     """
-    setup = Setup.of(db, plugins, plugins_dir)
-    patience = sys.maxsize >> 10 if wait is None else milliseconds(wait)
-    script = _Script(setup, patience)
+    script = _Script()
     try:
-        return script.run(workflow, input, id, principal)
+        setup = Setup.of(db, plugins, plugins_dir)
+        return script.run(setup, workflow, input, id, principal, _patience(wait))
     except KeyboardInterrupt as interrupt:
         if script.run_id is not None:
             interrupt.add_note(
                 f"run {script.run_id} was interrupted; nothing durable is lost:"
                 f" `flowctl resume {script.run_id}` goes on, or flowctl.run(…, id={script.run_id!r})"
             )
-        raise
+        raise interrupt.with_traceback(None) from None
     except FlowctlError as error:  # they say what is wrong; how deep inside it was noticed helps nobody
         raise error.with_traceback(None) from error.__cause__
 
@@ -61,20 +62,24 @@ def run(
 class _Script:
     """One run. ``run_id`` is None until it was accepted."""
 
-    def __init__(self, setup: Setup, wait: int) -> None:
-        self._setup = setup
-        self._wait = wait
+    def __init__(self) -> None:
         self.run_id: str | None = None
 
-    def run(self, workflow: Source, input: Any, id: str | None, principal: str | None) -> Any:
+    def run(
+        self, setup: Setup, workflow: Source, input: Any, id: str | None, principal: str | None, wait: int
+    ) -> Any:
         """Its output; ``RunError``."""
-        settings, plugins = self._setup.load()
+        settings, plugins = setup.load()
         opened = open_backend(settings.database, plugins=plugins, settings=settings.defaults)
         with contextlib.closing(opened) as backend:
             request = Documents(backend, plugins).request(workflow, input, id, principal)
             self.run_id, _ = backend.start(request, claim=True)
             drive = backend.drive if not _in_a_loop() else _elsewhere(backend.drive)
-            return output_of(drive(self.run_id, wait=self._wait))
+            return output_of(drive(self.run_id, wait=wait))
+
+
+def _patience(wait: str | timedelta | None) -> int:
+    return FOR_EVER if wait is None else milliseconds(wait)
 
 
 def _in_a_loop() -> bool:
