@@ -96,14 +96,19 @@ class Workflow(Steps):
 
     # --- the document
 
-    def to_dict(self) -> dict[str, Any]:
-        """The document as data. ``InvalidDocument``."""
-        data: dict[str, Any] = copy.deepcopy(self._right(FUNCTIONS, NOWHERE)[0].data)
+    def to_dict(self, *, check: bool = True) -> dict[str, Any]:
+        """The document as data. ``InvalidDocument``, unless whoever gets it is to ``check`` it: functions of
+        plugins are not known here.
+        """
+        data: dict[str, Any] = copy.deepcopy(self._made(check).data)
         return data
 
-    def to_yaml(self) -> str:
-        """The document as text. ``InvalidDocument``."""
-        return self._right(FUNCTIONS, NOWHERE)[0].text
+    def to_yaml(self, *, check: bool = True) -> str:
+        """The document as text; ``check`` as above."""
+        return self._made(check).text
+
+    def _made(self, check: bool) -> Examined:
+        return (self._right if check else self._examined)(FUNCTIONS, NOWHERE)[0]
 
     def problems(
         self, *, functions: Mapping[str, Function] = FUNCTIONS, world: World = NOWHERE

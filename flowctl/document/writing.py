@@ -50,7 +50,9 @@ def _dumper() -> type[yaml.SafeDumper]:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=_style(value))
 
     def number(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
-        return dumper.represent_scalar("tag:yaml.org,2002:float", repr(value))
+        digits, e, exponent = repr(value).partition("e")
+        point = ".0" if e and "." not in digits else ""  # without one, YAML 1.1 sees no number
+        return dumper.represent_scalar("tag:yaml.org,2002:float", f"{digits}{point}{e}{exponent}")
 
     Dumper.add_representer(str, text)
     Dumper.add_representer(float, number)

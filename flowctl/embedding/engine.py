@@ -70,11 +70,15 @@ class Engine:
     ) -> None:
         await self.close()
 
-    def __enter__(self) -> None:
-        raise UsageError("an engine is entered with `async with`", hint="for scripts there is flowctl.run")
+    if not TYPE_CHECKING:  # which says it by itself
 
-    def __exit__(self, *error: object) -> None:
-        """Never: it cannot be entered."""
+        def __enter__(self) -> None:
+            raise UsageError(
+                "an engine is entered with `async with`", hint="for scripts there is flowctl.run"
+            )
+
+        def __exit__(self, *error: object) -> None:
+            """Never: it cannot be entered."""
 
     async def close(self) -> None:
         """Let what is under way end, give all runs back, and close the database. Idempotent."""

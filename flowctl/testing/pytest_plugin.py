@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from flowctl.building import Workflow
     from flowctl.testing.casefile import Surroundings
     from flowctl.testing.python import Tested
 
@@ -106,13 +107,15 @@ class _Case(pytest.Item):
 def run_workflow(request: pytest.FixtureRequest) -> Callable[..., Tested]:
     """Run a workflow in virtual time: ``run_workflow("order.yaml", input={…}, mocks={…})``.
 
-    The file is looked for beside the test; see ``flowctl.testing.python.run_workflow`` for the rest.
+    The file is looked for beside the test; it may be a ``flowctl.Workflow`` too. See
+    ``flowctl.testing.python.run_workflow`` for the rest.
     """
     from flowctl.testing.python import run_workflow as run
 
     around = _surroundings(str(request.config.invocation_params.dir))
 
-    def call(file: str | Path, *args: Any, **kwargs: Any) -> Tested:
-        return run(request.path.parent / file, *args, around=around, **kwargs)
+    def call(file: str | Path | Workflow, *args: Any, **kwargs: Any) -> Tested:
+        place = request.path.parent / file if isinstance(file, str | Path) else file
+        return run(place, *args, around=around, **kwargs)
 
     return call

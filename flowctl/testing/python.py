@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flowctl.building import Workflow
 from flowctl.settings import NO_PROJECT
 from flowctl.testing.casefile import CaseFile, Surroundings, load_text
 from flowctl.testing.every import every_failure
@@ -108,25 +109,27 @@ class Tested:
 
 
 def run_workflow(
-    file: str | Path,
+    file: str | Path | Workflow,
     input: Mapping[str, Any] | None = None,
     mocks: Mapping[str, Answers] | None = None,
     *,
     around: Surroundings | None = None,
     **case: Any,
 ) -> Tested:
-    """Run a workflow in virtual time. ``case`` takes the words of a test file: ``events``, ``failures``,
-    ``secrets``, ``until``, ``unmocked``, ``plugins_dir``, ``children``, ``effects``, ``invariants``, ….
+    """Run a workflow, of a file or written in Python, in virtual time. ``case`` takes the words of a test
+    file: ``events``, ``failures``, ``secrets``, ``until``, ``unmocked``, ``plugins_dir``, ``children``,
+    ``effects``, ``invariants``, ….
 
     ``InvalidDocument`` if the workflow or what is said about it has mistakes.
     """
-    place = Path(file).resolve()
+    place = Path(f"{file.name}.yaml" if isinstance(file, Workflow) else file).resolve()
+    texts = {place: file.to_yaml(check=False)} if isinstance(file, Workflow) else {}
     functions = {name: mock for name, mock in (mocks or {}).items() if callable(mock)}
     written = {name: {} if name in functions else mock for name, mock in (mocks or {}).items()}
     words = {key: case.pop(key) for key in ("plugins_dir", "children", "effects") if key in case}
     one = {"case": place.name, "input": input or {}, "mocks": written, **case}
     text = json.dumps({"workflow": place.name, **words, "cases": [one]})
-    made: CaseFile = load_text(text, place, around or surroundings(NO_PROJECT))
+    made: CaseFile = load_text(text, place, around or surroundings(NO_PROJECT), texts=texts)
     scenario = made.scenarios[0]
     answers = {**scenario.mocks, **{name: Mock.parse(mock) for name, mock in functions.items()}}
     scenario = dataclasses.replace(scenario, mocks=answers)
