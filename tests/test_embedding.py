@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
+import os
 import signal
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from flowctl.errors import (
     RunNotFound,
     RunTerminated,
     RunUnfinished,
+    StorageError,
     UnknownActivity,
     UnknownSignal,
     UsageError,
@@ -242,6 +245,13 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_so(tmp_path: Path) -> 
         assert not backend.is_live("mine")
 
 
+def test_the_collector_of_the_program_is_left_as_it_is() -> None:
+    before = gc.get_threshold(), gc.get_freeze_count()
+    flowctl.run(QUICK)
+    play(lambda engine: engine.run(QUICK))
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
+
+
 # --- plugins
 
 
@@ -429,6 +439,63 @@ def test_runs_outlive_their_engine() -> None:
     with contextlib.closing(open_backend("runs.db")) as backend:
         assert not backend.is_live(run_id)
     assert play(second) == {"second": True}
+
+
+HANGS = """
+import asyncio, sys, threading, flowctl
+
+@flowctl.activity("a.step")
+def step() -> None:
+    print("under way", flush=True)
+    threading.Event().wait(60)
+
+async def main():
+    engine = flowctl.Engine("runs.db", plugins=[step])
+    handle = await engine.start("{dsl: 1, name: a, steps: [{id: a, activity: a.step}]}", id="mine")
+    await handle.result()
+
+async def leaves():
+    engine = flowctl.Engine("runs.db", plugins=[step])
+    await engine.start("{dsl: 1, name: a, steps: [{id: a, activity: a.step}]}", id="mine")
+
+asyncio.run(leaves() if "leave" in sys.argv else main())
+"""
+
+
+def test_a_program_that_was_killed_is_succeeded_by_the_next() -> None:
+    with subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "under way\n"
+        process.kill()
+    assert _goes_on() == "done by the next"
+
+
+def test_a_program_that_ends_without_closing_its_engine_ends_and_leaves_its_runs() -> None:
+    subprocess.run([sys.executable, "-c", HANGS, "leave"], check=True, timeout=30, stdout=subprocess.PIPE)
+    assert _goes_on() == "done by the next"
+
+
+def _goes_on() -> Any:
+    @activity("a.step")
+    def step() -> str:
+        return "done by the next"
+
+    return play(lambda engine: engine.handle("mine").result(), plugins=[step])
+
+
+def test_who_waits_hears_that_the_storage_failed() -> None:
+    async def scene(engine: Engine) -> None:
+        handle = await engine.start(WAITS)
+        async for event in handle.events():
+            if event["path"] == "go":
+                break
+        os.rename("runs.db", "elsewhere.db")
+        with pytest.raises(StorageError):
+            await handle.signal("go", {})
+        with pytest.raises(StorageError):
+            await handle.result()
+
+    play(scene)
 
 
 def test_an_engine_without_a_worker_leaves_runs_to_others() -> None:

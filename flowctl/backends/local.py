@@ -91,7 +91,8 @@ class LocalBackend:
 
         from flowctl.engine import calm_collector
 
-        calm_collector()
+        if reins is None:  # whoever holds them has other business in this process
+            calm_collector()
         told = _tell(observe) if observe else None
         last = run_id
 
@@ -123,7 +124,8 @@ class LocalBackend:
 
         from flowctl.engine import calm_collector, work
 
-        calm_collector()
+        if reins is None:  # as above
+            calm_collector()
         told = _tell_ends(observe)
         held = reins.held if reins is not None else None
         asyncio.run(

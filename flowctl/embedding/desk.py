@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from flowctl.errors import FlowctlError, UsageError
+from flowctl.errors import FlowctlError
 
 T = TypeVar("T")
 
@@ -21,20 +21,16 @@ class Desk:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="flowctl desk")
-        self._closed = False
 
     async def ask(self, question: Callable[[], T]) -> T:
         """What ``question`` returns or raises, in the thread. Being cancelled does not take it back once it
         is being asked.
         """
-        if self._closed:
-            raise UsageError("the engine was closed", hint="make another one")
         try:
             return await asyncio.wrap_future(self._thread.submit(question))
         except FlowctlError as error:  # they say what is wrong; how deep inside it was noticed helps nobody
             raise error.with_traceback(None) from error.__cause__
 
     def close(self) -> None:
-        """Take no more questions. Idempotent."""
-        self._closed = True
+        """Take no more questions."""
         self._thread.shutdown(wait=False)

@@ -87,9 +87,10 @@ class Engine:
         self._closed = True
         self._news.fail(UsageError("the engine was closed", hint="the run goes on with the next worker"))
         try:
-            for worker in self._workers:
+            workers = await self._desk.ask(lambda: list(self._workers))  # after all that is being asked
+            for worker in workers:
                 worker.stop()
-            for worker in list(self._workers):
+            for worker in workers:
                 with contextlib.suppress(Exception):  # whoever waited for something has been told
                     await worker.ended()
             if self._backend is not None:
@@ -190,6 +191,8 @@ class Engine:
             worker.look()
 
     async def _ask(self, question: Callable[[Backend], T]) -> T:
+        if self._closed:
+            raise UsageError("the engine was closed", hint="make another one")
         return await self._desk.ask(lambda: question(self._open()))
 
     def _open(self) -> Backend:

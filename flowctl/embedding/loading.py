@@ -127,6 +127,7 @@ class Documents:
 
     def __init__(self, backend: Backend, plugins: Plugins) -> None:
         self._plugins = plugins
+        self._remarked: set[str] = set()
         self._finder = Finder(backend, lambda: plugins.vocabulary, warn=_log.warning, remark=_remark)
 
     def read(self, source: Source) -> tuple[Model, str, Path | None]:
@@ -136,7 +137,9 @@ class Documents:
         if isinstance(source, Workflow):
             world = World(self._plugins.activities, complete=False, folder=source.folder)
             loaded = source.load(functions=self._plugins.vocabulary, world=world)
-            _remark(loaded.warnings)
+            if loaded.workflow.digest not in self._remarked:
+                self._remarked.add(loaded.workflow.digest)
+                _remark(loaded.warnings)
             return loaded.workflow, loaded.source, source.folder
         if not isinstance(source, str | os.PathLike):
             raise UsageError(

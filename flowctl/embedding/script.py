@@ -74,8 +74,8 @@ class _Script:
         with contextlib.closing(opened) as backend:
             request = Documents(backend, plugins).request(workflow, input, id, principal)
             self.run_id, _ = backend.start(request, claim=True)
-            drive = backend.drive if not _in_a_loop() else _elsewhere(backend.drive)
-            return output_of(drive(self.run_id, wait=wait))
+            drive = _elsewhere(backend.drive) if _in_a_loop() else backend.drive
+            return output_of(drive(self.run_id, wait=wait, reins=Reins()))
 
 
 def _patience(wait: str | timedelta | None) -> int:
@@ -94,8 +94,7 @@ def _in_a_loop() -> bool:
 def _elsewhere(drive: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """The same in a thread of its own, awaited here."""
 
-    def driven(run_id: str, *, wait: int) -> dict[str, Any]:
-        reins = Reins()
+    def driven(run_id: str, *, wait: int, reins: Reins) -> dict[str, Any]:
         with ThreadPoolExecutor(1, thread_name_prefix="flowctl run") as thread:
             driving = thread.submit(drive, run_id, wait=wait, reins=reins)
             try:
