@@ -329,7 +329,12 @@ def test_mistakes_in_two_files_are_shown_in_both(tmp_path: Path) -> None:
     assert (other.line, other.excerpt) == (3, "    return Steps().sleep('later')")
 
 
+def test_a_whole_workflow_cannot_stand_for_steps() -> None:
+    found = only(Workflow("w").block(Workflow("other").sleep("1s")))
+    assert found.message.startswith("a whole workflow cannot stand for steps; run it as a child")
+
+
 def test_steps_that_contain_themselves_are_refused() -> None:
-    made = Workflow("w")
+    made = Steps()
     with pytest.raises(UsageError, match="contain themselves"):
-        made.block(made).to_dict()
+        Workflow("w").block(made.block(made)).to_dict()

@@ -613,6 +613,23 @@ def test_children_are_found_beside_a_file_and_among_what_is_deployed(tmp_path: P
     assert play(scene) == [{"answer": 42}, {"answer": 42}]
 
 
+def test_a_workflow_brings_the_children_that_it_was_given() -> None:
+    innermost = Workflow("innermost").return_("deep")
+    child = Workflow("child", version=3).workflow("it", innermost)
+    parent = Workflow("parent").workflow("child", child).output({"child": expr("steps.child.output")})
+    assert flowctl.run(parent) == {"child": "deep"}
+    assert run_workflow(parent).output == {"child": "deep"}
+
+    async def scene(engine: Engine) -> Any:
+        assert await engine.deploy(parent)
+        assert {each["name"] for each in await engine.workflows()} == {"parent", "child", "innermost"}
+        return await engine.run("parent")
+
+    assert play(scene) == {"child": "deep"}
+    with pytest.raises(UsageError, match="two workflows child@3"):
+        parent.workflow("other", Workflow("child", version=3).sleep("1s")).children()
+
+
 def test_a_mistake_in_a_workflow_is_found_with_what_the_plugins_know() -> None:
     async def scene(engine: Engine) -> None:
         with pytest.raises(InvalidDocument) as raised:

@@ -100,9 +100,12 @@ class Finder:
             self._deprecated(workflow, deprecated)
         return workflow, source
 
-    def closure_of(self, workflow: Workflow, folder: Path | None) -> Closure | None:
-        """The documents that the children of a workflow mean, now: files beside it (``folder``), or deployed
-        versions. None if it has no children. ``NotFound``, ``InvalidDocument``, ``UsageError``.
+    def closure_of(
+        self, workflow: Workflow, folder: Path | None, known: Mapping[str, Workflow] | None = None
+    ) -> Closure | None:
+        """The documents that the children of a workflow mean, now: those ``known`` by their references to
+        whoever asks, files beside it (``folder``), or deployed versions. None if it has no children.
+        ``NotFound``, ``InvalidDocument``, ``UsageError``.
         """
         if not workflow.children:
             return None
@@ -111,6 +114,8 @@ class Finder:
 
         def resolve(reference: ChildReference, parent: Found[Path | None]) -> Found[Path | None]:
             text, beside = reference.text, parent.origin
+            if known is not None and text in known:
+                return Found(known[text], folder)
             if not is_file(text):
                 return Found(self.deployed(text)[0], None)
             if beside is None:

@@ -31,6 +31,7 @@ class Said:
     def __init__(self) -> None:
         self.sites: dict[Pointer, Site] = {}
         self.mistakes: dict[Pointer, str] = {}
+        self.children: list[Steps] = []
 
     def data(self, value: Any, pointer: Pointer = ()) -> Any:
         """The JSON of a value that stands at ``pointer``."""
@@ -38,6 +39,8 @@ class Said:
             raise UsageError(
                 f"the steps are nested more than {MAX_DEPTH} deep", hint="do they contain themselves?"
             )
+        if isinstance(value, Steps) and value.reference is not None:
+            return self._child(value, pointer)
         if isinstance(value, Steps):
             return [self._step(value, index, pointer) for index in range(len(value))]
         if isinstance(value, Mapping):
@@ -51,6 +54,14 @@ class Said:
             self.mistakes[pointer] = str(error)
             return None
         return plain
+
+    def _child(self, child: Steps, pointer: Pointer) -> str | None:
+        if pointer[-1:] == ("workflow",):
+            self.children.append(child)
+        else:
+            message = "a whole workflow cannot stand for steps; run it as a child: .workflow(ID, WORKFLOW)"
+            self.mistakes[pointer] = message
+        return child.reference
 
     def _step(self, steps: Steps, index: int, pointer: Pointer) -> Any:
         written = steps._steps[index]

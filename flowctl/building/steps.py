@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, Unpack
 
 from msgspec import UNSET
 
@@ -32,6 +32,9 @@ from flowctl.building.vocabulary import (
     WaitWords,
     Words,
 )
+
+if TYPE_CHECKING:
+    from flowctl.building.workflow import Workflow
 
 METHODS: Mapping[str, str] = {
     "activity": "step",
@@ -87,6 +90,11 @@ class Steps:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} with {len(self)} step{'' if len(self) == 1 else 's'}>"
 
+    @property
+    def reference(self) -> str | None:
+        """What others call it as a child: NAME@VERSION of a ``Workflow``, None of mere steps."""
+        return None
+
     # --- calls
 
     def step(
@@ -102,12 +110,12 @@ class Steps:
     def workflow(
         self,
         id: str,
-        workflow: str,
+        workflow: str | Workflow,
         with_: Mapping[str, Any] | str = UNSET,  # type: ignore[assignment]  # as above
         **words: Unpack[ChildWords],
     ) -> Self:
-        """Run another workflow as a child, NAME[@V] of a deployed one or a file; its output is the
-        step's.
+        """Run another workflow as a child: NAME[@V] of a deployed one, a file, or a ``Workflow``, which the
+        document names, and which whoever starts a run brings along. Its output is the step's.
         """
         return self._add({"id": id, "workflow": workflow, "with": with_}, words)
 

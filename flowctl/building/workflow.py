@@ -18,7 +18,7 @@ from flowctl.building.steps import Steps, Written
 from flowctl.building.vocabulary import DocumentWords, EntryWords, Policy
 from flowctl.document import NOWHERE, Loaded, World, digest_of
 from flowctl.document.build import assemble
-from flowctl.errors import InvalidDocument
+from flowctl.errors import InvalidDocument, UsageError
 from flowctl.expressions import FUNCTIONS, Function
 
 if TYPE_CHECKING:
@@ -120,6 +120,29 @@ class Workflow(Steps):
             return list(error.diagnostics)
 
     @property
+    def reference(self) -> str:
+        """NAME@VERSION."""
+        return f"{self.name}@{self._head.get('version', 1)}"
+
+    def children(self) -> dict[str, Workflow]:
+        """The workflows that it was given as children, and theirs, by reference. ``UsageError`` if one
+        reference would mean two.
+        """
+        found: dict[str, Workflow] = {}
+        left: list[Workflow] = [self]
+        while left:
+            for child in left.pop()._say()[0].children:
+                assert isinstance(child, Workflow)
+                if child.reference not in found:
+                    found[child.reference] = child
+                    left.append(child)
+                elif child is not found[child.reference] and child.digest != found[child.reference].digest:
+                    raise UsageError(
+                        f"there are two workflows {child.reference}", hint="give one of them another version"
+                    )
+        return found
+
+    @property
     def digest(self) -> str:
         """What a run pins: the same for the same document, however it was written. ``InvalidDocument``."""
         return digest_of(self.to_dict())
@@ -146,13 +169,7 @@ class Workflow(Steps):
         """The document as it stands, and all that is to be said about it. A program may start the same one
         again and again: what was found last is kept.
         """
-        said = Said()
-        said.sites[()] = self._site
-        said.sites.update(self._said)
-        steps = Steps()
-        steps._steps = self._steps
-        parts = {**self._head, "steps": steps}
-        data = said.data({key: parts[key] for key in sorted(parts, key=_rank)})
+        said, data = self._say()
         surroundings = (functions, world.activities, world.complete, world.folder)
         key = (
             values.encode(data),
@@ -163,6 +180,15 @@ class Workflow(Steps):
         if self._last is None or self._last[0] != key:
             self._last = key, surroundings, *self._check(said, data, functions, world)
         return self._last[2:]
+
+    def _say(self) -> tuple[Said, Any]:
+        said = Said()
+        said.sites[()] = self._site
+        said.sites.update(self._said)
+        steps = Steps()
+        steps._steps = self._steps
+        parts = {**self._head, "steps": steps}
+        return said, said.data({key: parts[key] for key in sorted(parts, key=_rank)})
 
     def _check(
         self, said: Said, data: Any, functions: Mapping[str, Function], world: World

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowctl.backends.finding import Finder, check_activities, is_file
 from flowctl.building import Workflow
-from flowctl.document import World
+from flowctl.document import Loaded, World
 from flowctl.errors import InvalidInput, UsageError
 
 if TYPE_CHECKING:
@@ -135,11 +135,7 @@ class Documents:
         ``NotFound``, ``UsageError``.
         """
         if isinstance(source, Workflow):
-            world = World(self._plugins.activities, complete=False, folder=source.folder)
-            loaded = source.load(functions=self._plugins.vocabulary, world=world)
-            if loaded.workflow.digest not in self._remarked:
-                self._remarked.add(loaded.workflow.digest)
-                _remark(loaded.warnings)
+            loaded = self._load(source)
             return loaded.workflow, loaded.source, source.folder
         if not isinstance(source, str | os.PathLike):
             raise UsageError(
@@ -155,12 +151,26 @@ class Documents:
             return self._finder.read(name, text), text, Path(name).parent
         return *self._finder.deployed(name), None
 
+    def children(self, source: Source) -> dict[str, Loaded]:
+        """The workflows that a ``Workflow`` was given as children, by reference."""
+        given = source.children() if isinstance(source, Workflow) else {}
+        return {reference: self._load(child) for reference, child in given.items()}
+
+    def _load(self, source: Workflow) -> Loaded:
+        world = World(self._plugins.activities, complete=False, folder=source.folder)
+        loaded = source.load(functions=self._plugins.vocabulary, world=world)
+        if loaded.workflow.digest not in self._remarked:
+            self._remarked.add(loaded.workflow.digest)
+            _remark(loaded.warnings)
+        return loaded
+
     def request(self, source: Source, input: Any, id: str | None, principal: str | None) -> StartRequest:
         """A run to start; raises what ``read`` does, ``InvalidInput`` and ``UnknownActivity``."""
         from flowctl.backends import StartRequest
 
         workflow, text, folder = self.read(source)
-        children = self._finder.closure_of(workflow, folder)
+        known = {reference: child.workflow for reference, child in self.children(source).items()}
+        children = self._finder.closure_of(workflow, folder, known)
         for each in (workflow, *(children.documents.values() if children is not None else ())):
             hint = "give plugins=[…] or plugins_dir, or install it; `flowctl plugins` shows what is there"
             check_activities(each, self._plugins.activities, hint=hint)

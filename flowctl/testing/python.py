@@ -123,10 +123,15 @@ def run_workflow(
     ``InvalidDocument`` if the workflow or what is said about it has mistakes.
     """
     place = Path(f"{file.name}.yaml" if isinstance(file, Workflow) else file).resolve()
-    texts = {place: file.to_yaml(check=False)} if isinstance(file, Workflow) else {}
+    children = file.children() if isinstance(file, Workflow) else {}
+    texts = {place.with_name(f"{name}.yaml"): child.to_yaml(check=False) for name, child in children.items()}
+    if isinstance(file, Workflow):
+        texts[place] = file.to_yaml(check=False)
     functions = {name: mock for name, mock in (mocks or {}).items() if callable(mock)}
     written = {name: {} if name in functions else mock for name, mock in (mocks or {}).items()}
     words = {key: case.pop(key) for key in ("plugins_dir", "children", "effects") if key in case}
+    if children:
+        words["children"] = {name: f"./{name}.yaml" for name in children} | words.get("children", {})
     one = {"case": place.name, "input": input or {}, "mocks": written, **case}
     text = json.dumps({"workflow": place.name, **words, "cases": [one]})
     made: CaseFile = load_text(text, place, around or surroundings(NO_PROJECT), texts=texts)
