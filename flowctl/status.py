@@ -15,7 +15,8 @@ The rules:
    After a retry the facts of the new generation count, step by step; a step that had ended goes on when
    something inside of it does.
 4. What ``secret: true`` covers shows no data: the step, everything beneath it, and its compensation. Neither
-   does a result that is, or has in it, what such a step ended with (``secret_output``).
+   does a result that is, or has in it, what such a step ended with (``secret_output``), nor a run that such a
+   step has run (``is_secret``): nothing of it.
    References to secrets are shown as the author wrote them.
 
 Times inside are milliseconds; what leaves here has RFC 3339 text in UTC.
@@ -32,7 +33,7 @@ from typing import Any
 import msgspec
 
 from flowctl.clock import format_timestamp
-from flowctl.journal import Entry, Fact, Run, as_accepted
+from flowctl.journal import Entry, Fact, Run, as_accepted, is_secret
 from flowctl.state import RunStatus, StepStatus
 
 _S = StepStatus
@@ -66,7 +67,7 @@ _PARTS = frozenset({"branch", "iteration"})
 _LEFT = "left"
 """What such a part left behind for whoever recovers the run: of no interest to people."""
 
-_HIDDEN = ("input", "output", "secrets", "heartbeat")
+_HIDDEN = ("input", "output", "secrets", "heartbeat", "vars")
 _TIMES = ("until", "retry_at")
 
 
@@ -74,10 +75,11 @@ def status_document(
     run: Run, entries: Iterable[Entry], *, first: int | None = None, count: int = 200
 ) -> dict[str, Any]:
     """The document. ``steps`` are the last ``count``, or ``count`` from number ``first`` (from 1) on."""
-    fold = Fold.of(entries)
+    fold, secret = Fold.of(entries, SecretPaths.of(run)), is_secret(run)
     steps = fold.page(first=first, count=count)
-    output = None if fold.secret_output else _plain(run.output)
-    return _document(run, fold) | {"input": _plain(run.input), "output": output, "steps": steps}
+    input = None if secret else _plain(run.input)
+    output = None if secret or fold.secret_output else _plain(run.output)
+    return _document(run, fold) | {"input": input, "output": output, "steps": steps}
 
 
 def summary(run: Run, entries: Iterable[Entry] | None = None) -> dict[str, Any]:
@@ -112,12 +114,12 @@ def history_lines(run: Run, entries: Iterable[Entry]) -> Iterator[dict[str, Any]
         "workflow": accepted.workflow,
         "version": accepted.version,
         "digest": accepted.digest,
-        "input": _plain(run.input),
+        "input": None if is_secret(run) else _plain(run.input),
         "principal": run.principal,
         "parent_id": run.parent_id,
         **({"origin": run.origin} if run.origin is not None else {}),
     }
-    secret = SecretPaths()
+    secret = SecretPaths.of(run)
     for entry in entries:
         for fact in entry.facts():
             yield fact_line(run, fact, entry.seq, secret)
@@ -125,7 +127,7 @@ def history_lines(run: Run, entries: Iterable[Entry]) -> Iterator[dict[str, Any]
 
 def fact_line(run: Run, fact: Fact, seq: int, secret: SecretPaths | None = None) -> dict[str, Any]:
     """One line of the history. ``secret`` remembers which steps are, from line to line."""
-    secret = secret if secret is not None else SecretPaths()
+    secret = secret if secret is not None else SecretPaths.of(run)
     data = {key: _plain(value) for key, value in secret.visible(fact).items() if key != _LEFT}
     if "secrets" in data:
         data["input"] = _with_references(data["input"], data.pop("secrets"))
@@ -139,10 +141,18 @@ def fact_line(run: Run, fact: Fact, seq: int, secret: SecretPaths | None = None)
 
 
 class SecretPaths:
-    """The steps whose data nobody shall see, as far as their facts have said so: the first of a step does."""
+    """The steps whose data nobody shall see, as far as their facts have said so: the first of a step does.
+    ``whole``: those of the whole run.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
         self._paths: set[str] = set()
+
+    @classmethod
+    def of(cls, run: Run) -> SecretPaths:
+        """Those of a run of which no fact was seen yet."""
+        return cls(whole=is_secret(run))
 
     def note(self, fact: Fact) -> None:
         """Take notice of a fact, before it is shown."""
@@ -151,26 +161,31 @@ class SecretPaths:
 
     def covers(self, path: str) -> bool:
         """Whether this step, or one that it is a part of, is secret."""
-        return bool(self._paths) and any(each in self._paths for each in (path, *outwards(path)))
+        return (
+            self._whole or bool(self._paths) and any(each in self._paths for each in (path, *outwards(path)))
+        )
 
     def visible(self, fact: Fact) -> dict[str, Any]:
         """Take notice of a fact; what may be shown of its data."""
         self.note(fact)
         data = fact.data
+        covered = self.covers(fact.path)
         if _LEFT in data:
-            data = data | {_LEFT: _without_secrets(data[_LEFT])}
+            data = data | {_LEFT: without_secrets(data[_LEFT], whole=covered)}
         if data.get("secret_output"):
             data = {key: value for key, value in data.items() if key != "output"}
-        if not self.covers(fact.path):
+        if not covered:
             return data
         return {key: value for key, value in data.items() if key not in _HIDDEN}
 
 
-def _without_secrets(left: Mapping[str, Any]) -> dict[str, Any]:
-    """What a part of a run left behind, but for the data of secret steps."""
+def without_secrets(left: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
+    """What a run or a part of it left behind, but for the data of secret steps, or of all if it is secret as a
+    ``whole``.
+    """
     items = [
         {key: value for key, value in item.items() if key not in ("args", "result", "captured")}
-        if item.get("secret")
+        if whole or item.get("secret")
         else item
         for item in left.get("registered", ())
     ]
@@ -224,9 +239,9 @@ class Fold:
     ``error`` why the run compensates, until its row says it; ``secret_output``: nobody is to see its output.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, secret: SecretPaths | None = None) -> None:
         self.steps: list[Step] = []
-        self.secret = SecretPaths()
+        self.secret = secret if secret is not None else SecretPaths()
         self.entries = 0
         self.error: Any = None
         self.secret_output = False
@@ -237,9 +252,9 @@ class Fold:
         self._fates_before: int | None = None
 
     @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Fold:
+    def of(cls, entries: Iterable[Entry], secret: SecretPaths | None = None) -> Fold:
         """All of these."""
-        fold = cls()
+        fold = cls(secret)
         for entry in entries:
             fold.entries += 1
             for fact in entry.facts():

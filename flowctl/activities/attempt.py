@@ -22,7 +22,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     maps JSON pointers into ``args`` to the parts of the text to put there. ``timeout`` and
     ``heartbeat_timeout`` are durations, measured from the moment the activity is really called; ``deadline``
     is what the activity is told about it. ``last_heartbeat`` are the details that an earlier attempt of the
-    same step left.
+    same step left. ``secret``: nobody is to see what goes in and out.
     """
 
     run_id: str
@@ -42,6 +42,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     started_at: int
     deadline: int
     kind: str = "activity"
+    secret: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

@@ -18,8 +18,8 @@ from typing import Any
 
 import msgspec
 
-from flowctl.journal import Document, Entry, Fact, Journal, Run, encode_entry
-from flowctl.status import SecretPaths
+from flowctl.journal import Document, Entry, Fact, Journal, Run, encode_entry, is_secret
+from flowctl.status import SecretPaths, without_secrets
 
 FORMAT = 1
 """Grows when a reader of older exports would misunderstand a new one."""
@@ -33,8 +33,9 @@ def export(journal: Journal, run: Run) -> Iterator[dict[str, Any]]:
     entries = journal.entries(run.id)
     pinned = [journal.document(digest) for digest in _digests(run, entries)]
     documents = [_document_json(document) for document in pinned if document is not None]
-    yield {"flowctl": "run", "format": FORMAT, "run": _run_json(run, entries), "documents": documents}
-    secret = SecretPaths()
+    header = {"flowctl": "run", "format": FORMAT, "run": _run_json(run, entries), "documents": documents}
+    yield header | ({"redacted": True} if is_secret(run) else {})
+    secret = SecretPaths.of(run)
     for entry in entries:
         yield _entry_json(entry, secret)
 
@@ -53,6 +54,11 @@ def _run_json(run: Run, entries: list[Entry]) -> dict[str, Any]:
     size = sum(len(encode_entry(entry)) for entry in entries)
     if any("secret_output" in fact.data for entry in entries[-1:] for fact in entry.facts() if not fact.path):
         columns["output"] = None
+    if is_secret(run):
+        columns["input"] = columns["output"] = None
+    if "left" in (run.inherited or {}):
+        left = without_secrets(run.inherited["left"], whole=is_secret(run))
+        columns["inherited"] = {**run.inherited, "left": left}
     return columns | {"entries": len(entries), "size": size, "head": head.hex()}
 
 

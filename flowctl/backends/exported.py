@@ -23,7 +23,9 @@ MAX_BYTES = 1 << 28
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class History:
-    """An exported run. ``redacted`` is the path of the first entry from which secret data was left out."""
+    """An exported run. ``redacted`` says of what secret data was left out: the path of
+    the first such entry, or ``the run``.
+    """
 
     path: Path
     run: Run
@@ -53,6 +55,8 @@ def read_history(path: Path) -> History:
             raise ValueError(f"it has the format {header['format']}, and this flowctl reads up to {FORMAT}")
         decoded = [msgspec.json.decode(line) for line in lines]
         redacted = next((line["path"] for line in decoded if line.get("redacted")), None)
+        if header.get("redacted"):
+            redacted = "the run"
         return History(path, _run(header["run"]), [_entry(line) for line in decoded], redacted)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None

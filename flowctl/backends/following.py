@@ -49,8 +49,8 @@ def _looks(
     journal: Journal, run_id: str, after: int, over: Callable[[Journal, Run], bool]
 ) -> Iterator[tuple[Run, Iterator[dict[str, Any]], bool]]:
     """At each look the run, the lines that are new, and whether there is nothing to wait for after them."""
-    secret, seen = SecretPaths(), 0
-    run = journal.run(run_id)
+    run, seen = journal.run(run_id), 0
+    secret = SecretPaths.of(run) if run is not None else None
     if run is not None and not after:
         yield run, history_lines(run, ()), True
     while run is not None:

@@ -425,7 +425,7 @@ def _tell(observe: Observer) -> Any:
         _, child, within = run.id.partition("/")
         for entry in change.entries:
             for fact in entry.facts():
-                known = secret.setdefault(run.id, SecretPaths())
+                known = secret.setdefault(run.id, SecretPaths.of(run))
                 line: dict[str, Any] = fact_line(run, fact, entry.seq, known)
                 if child and not line["path"]:
                     continue  # how a child begins and ends, its parent's step tells

@@ -91,6 +91,7 @@ class _Builder:
         self.all: References = set()
         self.ids: list[str] = []
         self.path = ROOT
+        self.hidden = False
         self.undoing = False
 
     def workflow(self, digest: str) -> Workflow:
@@ -182,6 +183,7 @@ class _Builder:
     def step(self, step: Items, verb: str, segment: str) -> Step:
         own, self.own = self.own, set()
         path, self.path = self.path, self.path / segment
+        hidden, self.hidden = self.hidden, self.hidden or step.get("secret", False)
         if "id" in step:
             self.ids.append(step["id"])
         make, fields = _VERBS[verb]
@@ -190,7 +192,7 @@ class _Builder:
         built = make(segment=segment, reads=_reads(self.own), secret_result=secret, **attributes)
         if built.compensation is not None:
             self.undo[self.path] = built.compensation
-        self.own, self.path = own, path
+        self.own, self.path, self.hidden = own, path, hidden
         return built
 
     def clause(self, segment: str, steps: Iterable[Items]) -> tuple[Step, ...]:
@@ -211,7 +213,7 @@ class _Builder:
             "optional": step.get("optional", False),
             "on_failure": step.get("on_failure"),
             "output": self.optional_template(step, "output"),
-            "secret": step.get("secret", False),
+            "secret": self.hidden,
             "pivot": step.get("pivot", False),
             "commit": step.get("commit", False),
             "description": step.get("description"),

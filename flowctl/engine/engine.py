@@ -30,7 +30,7 @@ from flowctl.errors import (
     UnknownActivity,
     UsageError,
 )
-from flowctl.journal import Change, Document, Journal, Message, Run
+from flowctl.journal import Change, Document, Journal, Message, Run, secrecy
 from flowctl.machine import Interpret, Machine
 from flowctl.machine.repeating import Repetition
 from flowctl.model import NO_POLICY, Policy, Workflow
@@ -238,6 +238,7 @@ class Engine:
         asked = origin.input if input is None else input
         run = self.prepare(self.workflow_of(origin), asked, principal=principal)
         run.origin, run.pins, run.attributes = about, origin.pins, repetition.attributes()
+        run.inherited = secrecy(origin)
         return self.journal.create(run)[0]
 
     # --- reading

@@ -107,7 +107,8 @@ class Run(msgspec.Struct, gc=False):
     ``error``, ``saga``, ``waiting_for``, ``blocked`` are JSON. ``attributes`` is ``{"search": {…},
     "memo": {…}}``, or None while the run has neither; search attributes are scalars. ``pins`` are the
     digests that the references to children stand for, by document and text, None if there are none;
-    ``inherited`` is what the run took over from the one before it in its chain; ``origin`` is the run
+    ``inherited`` is what the run took over from the one before it in its chain, or from its parent:
+    ``left`` behind, ``why`` it undoes, and that it is ``secret``; ``origin`` is the run
     that it repeats, ``{"run", "digest", "from", "until"}``: from which step on, and the last ``seq`` that
     counts. ``wake_at`` is when something is due by itself, or None; ``due_at`` is from when on somebody
     should take the run up, None if only a message can move it, and means nothing while somebody has it.
@@ -148,6 +149,16 @@ class Run(msgspec.Struct, gc=False):
     size: int = 0
     head: bytes = GENESIS
     key: int = 0
+
+
+def is_secret(run: Run) -> bool:
+    """Whether nobody is to see the data of a run: a step with ``secret: true`` has it run."""
+    return bool((run.inherited or {}).get("secret"))
+
+
+def secrecy(run: Run) -> dict[str, Any] | None:
+    """What a run that comes of this one takes over (``Run.inherited``) so as to be as secret."""
+    return {"secret": True} if is_secret(run) else None
 
 
 MessageKind = Literal["signal", "cancel", "pause", "unpause", "terminate", "retry", "child"]

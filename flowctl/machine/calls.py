@@ -239,6 +239,7 @@ class Calls:
             now,
             now + timeout,
             call.kind,
+            call.secret,
         )
 
     def _record_end(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flowctl.errors import Blocked, Cancelled, Failure, safe_text
-from flowctl.journal import Change, Entry, Message, Run
+from flowctl.journal import Change, Entry, Message, Run, secrecy
 from flowctl.machine.branches import all_of, first_of
 from flowctl.machine.calls import Calls
 from flowctl.machine.core import Core
@@ -463,7 +463,7 @@ class Machine:
             trace_id=run.trace_id,
             attributes=run.attributes,
             pins=run.pins,
-            inherited={"left": dict(end.left)} if end.left else None,
+            inherited={**(secrecy(run) or {}), "left": dict(end.left)} if end.left else secrecy(run),
         )
 
     def _settle(self) -> None:

@@ -195,7 +195,7 @@ class _Child(_Errand):
         errands, attempt = self.errands, self.attempt
         parent = errands.runtime.journal.run(attempt.run_id)
         assert parent is not None
-        child = errands.kin.child(parent, attempt.path, attempt.attempt, attempt.name, attempt.args)
+        child = errands.kin.child(parent, attempt)
         self.child = child.id
         errands.expect(child.id, self)
         if child.key:
@@ -239,7 +239,7 @@ class _Detached(_Errand):
         errands, attempt = self.errands, self.attempt
         parent = errands.runtime.journal.run(attempt.run_id)
         assert parent is not None
-        child = errands.kin.child(parent, attempt.path, attempt.attempt, attempt.name, attempt.args)
+        child = errands.kin.child(parent, attempt)
         if not child.key:
             errands.runtime.journal.create(child)
         self.over(Outcome(value=values.encode({"run": child.id})))

@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from flowctl import values
+from flowctl.activities import Attempt
 from flowctl.errors import Blocked, InternalError, InvalidInput, RunClosed, RunNotFound, UnknownSignal
 from flowctl.interpreter import execute
-from flowctl.journal import Journal, Message, Run
+from flowctl.journal import Journal, Message, Run, secrecy
 from flowctl.machine import Interpret, Machine
 from flowctl.machine.repeating import Repetition
 from flowctl.model import Workflow
@@ -51,18 +52,21 @@ class Kin:
             return exact
         return self._journal.latest_of(run_id)
 
-    def child(self, parent: Run, path: str, attempt: int, reference: str, input: Mapping[str, Any]) -> Run:
+    def child(self, parent: Run, call: Attempt) -> Run:
         """The row of a child, if it is not there already (``key`` 0). ``InvalidInput``."""
-        run_id = Path(path).child_id(parent.id, attempt)
+        run_id = Path(call.path).child_id(parent.id, call.attempt)
         existing = self._journal.latest_of(run_id)
         if existing is not None:
             return existing
-        digest = ((parent.pins or {}).get(parent.digest) or {}).get(reference)
+        digest = ((parent.pins or {}).get(parent.digest) or {}).get(call.name)
         if digest is None:
-            raise InternalError(f"the run {parent.id} did not pin the workflow {reference}")
+            raise InternalError(f"the run {parent.id} did not pin the workflow {call.name}")
         workflow = self._workflow_of(digest)
-        filled = workflow.prepare_input(dict(input))
-        return self._relative(parent, run_id, workflow, filled)
+        filled = workflow.prepare_input(dict(call.args))
+        made = self._relative(parent, run_id, workflow, filled)
+        if call.secret:
+            made.inherited = {"secret": True}
+        return made
 
     def undoing(self, child: Run, why: Mapping[str, Any], by: str) -> tuple[Run | None, bool]:
         """The row of the run that undoes a completed child, as part of the run ``by``, or None if nothing is
@@ -72,7 +76,8 @@ class Kin:
         left = self._left(child)
         if existing is None and left.get("registered"):
             existing = self._relative(child, f"{child.id}~undo", self._workflow_of(child.digest), child.input)
-            existing.parent_id, existing.inherited = by, {"left": left, "why": dict(why)}
+            taken = {**(existing.inherited or {}), "left": left, "why": dict(why)}
+            existing.parent_id, existing.inherited = by, taken
         return existing, bool(left.get("pivoted"))
 
     def send(
@@ -130,6 +135,7 @@ class Kin:
             principal=of.principal,
             trace_id=of.trace_id,
             pins=of.pins,
+            inherited=secrecy(of),
         )
 
 
