@@ -38,6 +38,7 @@ from flowctl.activities.modules import import_file
 from flowctl.activities.resources import named_by
 from flowctl.default_plugins import MODULES
 from flowctl.errors import UsageError, safe_text
+from flowctl.secrets import NO_SETTINGS, Resolver, Secrets, SecretSettings
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -47,10 +48,7 @@ if TYPE_CHECKING:
     from flowctl.expressions import Function
 
 GROUP = "flowctl"
-SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}\Z")
 FUNCTION_NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
-SECRET_LIMIT = 1 << 16
-"""Bytes of a secret in a file; what is larger was not meant to be one."""
 
 _log = logging.getLogger(__name__)
 
@@ -90,31 +88,21 @@ class _Source(msgspec.Struct, frozen=True):
 
 class Plugins:
     """All that plugins brought: ``activities`` and ``functions`` by name, ``described`` and ``problems`` in
-    order of loading."""
+    order of loading; ``secrets`` are who has those."""
 
-    def __init__(self) -> None:
+    def __init__(self, secrets: SecretSettings | None = None) -> None:
         self.activities: dict[str, Activity] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
         self.described: list[PluginInfo] = []
         self.problems: list[Problem] = []
         self._owners: dict[str, str] = {}
-        self._resolvers: list[tuple[str, Callable[..., Any]]] = []
+        self._resolvers: list[Resolver] = []
         self._listeners: list[tuple[str, Callable[..., Any]]] = []
+        self.secrets = Secrets(secrets or NO_SETTINGS, os.environ, self._resolvers)
 
     def resolve_secret(self, name: str) -> str | None:
-        """The text of a secret: from plugins, ``FLOWCTL_SECRET_<name>``, or the file
-        ``FLOWCTL_SECRETS_DIR/<name>``.
-
-        None if nobody has it, or the name is not one. Never raises.
-        """
-        if not SECRET_NAME.match(name):
-            return None
-        for plugin, resolver in self._resolvers:
-            with _contained(plugin, "flowctl_resolve_secret"):
-                found = resolver(name=name)
-                if isinstance(found, str):
-                    return found
-        return os.environ.get(f"FLOWCTL_SECRET_{name}") or _secret_file(name)
+        """The text of a secret, from the providers of the settings. None if nobody has it. Never raises."""
+        return self.secrets.resolve(name)
 
     @functools.cached_property
     def vocabulary(self) -> Mapping[str, Function]:
@@ -137,11 +125,12 @@ def load(
     objects: Sequence[Any] = (),
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     project: str = ".",
+    secrets: SecretSettings | None = None,
 ) -> Plugins:
     """Load all plugins. ``objects`` are modules, other objects with hooks, or functions declared with
     ``@activity``. ``settings`` are what ``flowctl.toml`` tells plugins, by name; ``project`` is its
-    folder."""
-    loading = _Loading(settings or {}, project)
+    folder. ``secrets`` says where secrets are to be had."""
+    loading = _Loading(settings or {}, project, secrets)
     for module in MODULES:
         loading.add(_importable(module, module.rpartition(".")[2], module, None))
     for point in _entry_points() if entry_points else ():
@@ -158,12 +147,14 @@ def load(
 class _Loading:
     """Loads one plugin after another into ``plugins``."""
 
-    def __init__(self, settings: Mapping[str, Mapping[str, Any]], project: str) -> None:
+    def __init__(
+        self, settings: Mapping[str, Mapping[str, Any]], project: str, secrets: SecretSettings | None
+    ) -> None:
         import pluggy
 
         from flowctl import hookspecs
 
-        self.plugins = Plugins()
+        self.plugins = Plugins(secrets)
         self._settings = settings
         self._project = project
         self._told: set[str] = set()
@@ -398,18 +389,6 @@ def _place(error: BaseException, origin: str) -> str:
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if frame.f_code.co_filename == file]
     return f"{origin}:{lines[-1]}" if lines else origin
-
-
-def _secret_file(name: str) -> str | None:
-    folder = os.environ.get("FLOWCTL_SECRETS_DIR")
-    if not folder:
-        return None
-    try:
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            text = file.read(SECRET_LIMIT + 1)
-    except (OSError, UnicodeDecodeError):
-        return None
-    return text.removesuffix("\n") if len(text) <= SECRET_LIMIT else None
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from flowctl.errors import UsageError
 if TYPE_CHECKING:
     from flowctl.model import Policy
     from flowctl.retry import RetryPolicy
+    from flowctl.secrets import SecretSettings
 
 FILE = "flowctl.toml"
 FOLDER = ".flowctl"
@@ -40,7 +41,8 @@ class Settings:
     """What holds for one command. ``database`` is an absolute path or a URL; ``defaults`` may be None.
 
     ``plugins`` are the plugins' own tables by name, as TOML has them; ``project`` is the folder that paths in
-    them are relative to.
+    them are relative to. ``secrets`` says who is asked for them; it may
+    be None.
     """
 
     database: str
@@ -48,6 +50,7 @@ class Settings:
     defaults: Policy | None = None
     plugins: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     project: str = "."
+    secrets: SecretSettings | None = None
 
 
 NO_PROJECT = Settings(database="memory:", plugins_dirs=())
@@ -71,6 +74,7 @@ def settle(
         defaults=written.get("defaults"),
         plugins=written.get("plugins", {}),
         project=project,
+        secrets=_of_project(written.get("secrets"), there),
     )
 
 
@@ -102,6 +106,12 @@ def read(file: str) -> dict[str, Any]:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # TOML and UTF-8 errors, and a nest of a thousand brackets
         raise UsageError(f"{file} is not TOML: {error or 'nested too deep'}") from error
+
+
+def _of_project(secrets: SecretSettings | None, there: Callable[[str], str]) -> SecretSettings | None:
+    if secrets is None or secrets.folder is None:
+        return secrets
+    return dataclasses.replace(secrets, folder=there(secrets.folder))
 
 
 def _relative_to(folder: str) -> Callable[[str], str]:
@@ -207,6 +217,23 @@ def _defaults(value: Any, file: str, key: str) -> Policy:
     return Policy(**_convert(value, _DEFAULTS_KEYS, file, f"{key}."))
 
 
+def _secrets(value: Any, file: str, key: str) -> SecretSettings:
+    from flowctl.secrets import SecretSettings
+
+    if not isinstance(value, dict):
+        raise _wrong(file, key, "a table")
+    return SecretSettings(**_convert(value, _SECRETS_KEYS, file, f"{key}."))
+
+
+def _providers(value: Any, file: str, key: str) -> tuple[str, ...]:
+    from flowctl.secrets import PROVIDERS
+
+    names = value if isinstance(value, list) else [value]
+    if not all(name in PROVIDERS for name in names) or len(set(names)) < len(names):
+        raise _wrong(file, key, f"a list of {', '.join(PROVIDERS)}, each at most once")
+    return tuple(names)
+
+
 def _tables(value: Any, file: str, key: str) -> dict[str, dict[str, Any]]:
     if not isinstance(value, dict):
         raise _wrong(file, key, "a table")
@@ -227,10 +254,16 @@ _RETRY_KEYS: dict[str, Callable[[Any, str, str], Any]] = {
     "non_retryable": _texts,
     "on_worker_lost": _one_of("retry", "fail"),
 }
+_SECRETS_KEYS: dict[str, Callable[[Any, str, str], Any]] = {
+    "providers": _providers,
+    "folder": _text,
+    "service": _text,
+}
 _DEFAULTS_KEYS: dict[str, Callable[[Any, str, str], Any]] = {"timeout": _limit, "retry": _retry}
 _KEYS: dict[str, Callable[[Any, str, str], Any]] = {
     "db": _text,
     "plugins_dir": _texts,
     "defaults": _defaults,
     "plugins": _tables,
+    "secrets": _secrets,
 }

@@ -76,10 +76,11 @@ def status_document(
 ) -> dict[str, Any]:
     """The document. ``steps`` are the last ``count``, or ``count`` from number ``first`` (from 1) on."""
     fold, secret = Fold.of(entries, SecretPaths.of(run)), is_secret(run)
-    steps = fold.page(first=first, count=count)
-    input = None if secret else _plain(run.input)
-    output = None if secret or fold.secret_output else _plain(run.output)
-    return _document(run, fold) | {"input": input, "output": output, "steps": steps}
+    data = {
+        "input": None if secret else _plain(run.input),
+        "output": None if secret or fold.secret_output else _plain(run.output),
+    }
+    return _document(run, fold) | data | {"steps": fold.page(first=first, count=count)}
 
 
 def summary(run: Run, entries: Iterable[Entry] | None = None) -> dict[str, Any]:
@@ -161,9 +162,9 @@ class SecretPaths:
 
     def covers(self, path: str) -> bool:
         """Whether this step, or one that it is a part of, is secret."""
-        return (
-            self._whole or bool(self._paths) and any(each in self._paths for each in (path, *outwards(path)))
-        )
+        if self._whole or not self._paths:
+            return self._whole
+        return any(each in self._paths for each in (path, *outwards(path)))
 
     def visible(self, fact: Fact) -> dict[str, Any]:
         """Take notice of a fact; what may be shown of its data."""
@@ -180,8 +181,8 @@ class SecretPaths:
 
 
 def without_secrets(left: Mapping[str, Any], *, whole: bool) -> dict[str, Any]:
-    """What a run or a part of it left behind, but for the data of secret steps, or of all if it is secret as a
-    ``whole``.
+    """What a run or a part of it left behind, but for the data of secret steps; or of all, if it is secret
+    as a ``whole``.
     """
     items = [
         {key: value for key, value in item.items() if key not in ("args", "result", "captured")}

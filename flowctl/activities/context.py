@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
+import traceback
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
@@ -91,16 +93,26 @@ class _Logger(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         if self.isEnabledFor(level):
-            # put together here already: a secret may be among the arguments
-            text = str(msg) % args if args else str(msg)
-            super().log(level, "%s", self._context._mask.text(text), **kwargs)
+            # put together here already: a secret may be among the arguments, and in what was raised
+            text, mask = str(msg) % args if args else str(msg), self._context._mask
+            if mask:
+                text = mask.text(text + _traceback(kwargs.pop("exc_info", None)))
+            super().log(level, "%s", text, **kwargs)
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         context = self._context
         kwargs["extra"] = {
-            **(kwargs.get("extra") or {}),
+            **context._mask.data(dict(kwargs.get("extra") or {})),
             "run_id": context.run_id,
             "path": context.path,
             "attempt": context.attempt,
         }
         return msg, kwargs
+
+
+def _traceback(given: Any) -> str:
+    """What ``exc_info=`` asks to be logged, below the text."""
+    error = given[1] if isinstance(given, tuple) else given
+    if error and not isinstance(error, BaseException):
+        error = sys.exception()
+    return "\n" + "".join(traceback.format_exception(error)).rstrip() if error else ""

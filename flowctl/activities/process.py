@@ -27,7 +27,7 @@ import msgspec
 
 from flowctl.activities.attempt import Attempt
 from flowctl.activities.definition import Activity
-from flowctl.activities.masking import Mask
+from flowctl.activities.masking import Mask, of_everything
 from flowctl.activities.modules import Source, search_path, source_of
 from flowctl.activities.wire import (
     Answer,
@@ -49,6 +49,9 @@ GRACE = 1.0
 MAX_IDLE = 4
 MAX_ATTEMPTS = 1000
 """Attempts after which a child is replaced: what it leaked goes with it."""
+
+LINE_LIMIT = 1 << 16
+"""Bytes of a line that is printed which are held back until it ends."""
 
 _PATIENCE = 500
 """Milliseconds between looks whether a silent child is still there: a process that it forked may hold its
@@ -100,14 +103,19 @@ class Child:
             [sys.executable, "-c", _BOOT, json.dumps(search_path(source))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
+        assert self._process.stderr is not None
         self._write = writer(self._process.stdin.fileno())
+        self._answers, self._prints = self._process.stdout.fileno(), self._process.stderr.fileno()
+        self._printed = b""
         self._poll = select.poll()
-        self._poll.register(self._process.stdout.fileno(), select.POLLIN)
+        self._poll.register(self._answers, select.POLLIN)
+        self._poll.register(self._prints, select.POLLIN)
 
     @property
     def alive(self) -> bool:
@@ -133,6 +141,8 @@ class Child:
                         return said
         except (EOFError, OSError, Garbled, msgspec.MsgspecError):
             return self._obituary()
+        finally:
+            self._pass_on_rest()
 
     def terminate(self) -> None:
         """Ask the process and all it started to end."""
@@ -146,7 +156,7 @@ class Child:
         """End them, and wait for the process."""
         self.kill()
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             assert pipe is not None
             with contextlib.suppress(OSError):
                 pipe.close()
@@ -157,11 +167,33 @@ class Child:
             os.killpg(self._process.pid, number)
 
     def _read(self, size: int) -> bytes:
-        assert self._process.stdout is not None
-        while not self._poll.poll(_PATIENCE):
-            if not self.alive and not self._poll.poll(0):
+        while True:
+            ready = [descriptor for descriptor, _ in self._poll.poll(_PATIENCE)]
+            if self._answers in ready:
+                return os.read(self._answers, size)
+            if self._prints in ready:
+                self._pass_on()
+            elif not self.alive and not self._poll.poll(0):
                 return b""
-        return os.read(self._process.stdout.fileno(), size)
+
+    def _pass_on(self) -> None:
+        """What the activity prints, line by line, goes to our own stderr, without secrets."""
+        data = os.read(self._prints, 1 << 16)
+        if not data:
+            self._poll.unregister(self._prints)
+        lines, newline, rest = (self._printed + data).rpartition(b"\n")
+        if not data or len(rest) > LINE_LIMIT:
+            lines, newline, rest = self._printed + data, b"", b""
+        self._printed = rest
+        _print((lines + newline).decode("utf-8", "backslashreplace"))
+
+    def _pass_on_rest(self) -> None:
+        """What it has printed until now, the beginning of a line included."""
+        for _ in range(4):  # more than a pipe holds; who prints for ever is not waited for
+            if self._prints in [descriptor for descriptor, _ in self._poll.poll(0)]:
+                self._pass_on()
+        printed, self._printed = self._printed, b""
+        _print(printed.decode("utf-8", "backslashreplace"))
 
     def _obituary(self) -> Died:
         try:
@@ -175,6 +207,13 @@ class Child:
             return Died({"signal": signal.Signals(-code).name})
         except ValueError:
             return Died({"signal": str(-code)})
+
+
+def _print(text: str) -> None:
+    if text and sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            sys.stderr.write(of_everything().text(text))
+            sys.stderr.flush()
 
 
 class Children:

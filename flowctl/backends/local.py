@@ -42,7 +42,7 @@ class LocalBackend:
         """The engine, made when first needed: reading needs none, and it brings asyncio."""
         if self._made is None:
             from flowctl.document import build
-            from flowctl.engine import Engine
+            from flowctl.engine import Engine, nobody_has
             from flowctl.model import NO_POLICY
 
             plugins = self._plugins
@@ -50,6 +50,7 @@ class LocalBackend:
                 self._journal,
                 plugins.activities if plugins is not None else {},
                 secret=plugins.resolve_secret if plugins is not None else lambda name: None,
+                sought=plugins.secrets.sought if plugins is not None else nobody_has,
                 settings=self._settings or NO_POLICY,
                 build_workflow=partial(build, functions=self._functions),
             )

@@ -56,6 +56,12 @@ _UNFIT: tuple[tuple[frozenset[str], Status, str, str], ...] = (
 )
 """Types of file systems that a database is not kept on: status, remark, what to do."""
 
+_REMEDIES = {
+    "files": "chmod 600; where nobody else works, as in a container, it does not matter",
+    "keyring": "install it, or take it out of providers in [secrets] of flowctl.toml",
+}
+"""What to do about a provider of secrets."""
+
 _FULL = "2"
 
 
@@ -71,7 +77,7 @@ class Check:
 
 def check_all(database: str, plugins: Plugins) -> list[Check]:
     """Everything, in the order in which one would look. ``database`` is an absolute path or a URL."""
-    checks = [*_versions(), *_plugins(plugins)]
+    checks = [*_versions(), *_plugins(plugins), *_secrets(plugins)]
     if os.path.isabs(database):
         checks += [*_database(database), *_folder(os.path.dirname(database))]
     else:
@@ -110,6 +116,15 @@ def _plugins(plugins: Plugins) -> Iterator[Check]:
     for problem in plugins.problems:
         hint = "mend it, or take it out of the plugins folder"
         yield Check(f"plugin {problem.plugin}", "error", f"{problem.origin}: {problem.error}", hint)
+
+
+def _secrets(plugins: Plugins) -> Iterator[Check]:
+    """Who is asked for secrets, in order. No secret is read."""
+    for provider, remark, wrong in plugins.secrets.examine():
+        if wrong is None:
+            yield Check(f"secrets: {provider}", "ok", remark)
+        else:
+            yield Check(f"secrets: {provider}", "warning", f"{remark}: {wrong}", _REMEDIES[provider])
 
 
 def _database(path: str) -> Iterator[Check]:

@@ -73,7 +73,7 @@ class Invocation:
 
         settings = self.settings
         folders = [Path(folder) for folder in settings.plugins_dirs]
-        return load(folders, settings=settings.plugins, project=settings.project)
+        return load(folders, settings=settings.plugins, project=settings.project, secrets=settings.secrets)
 
     @functools.cached_property
     def plugins(self) -> Plugins:

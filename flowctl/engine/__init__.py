@@ -4,8 +4,8 @@
 that are due, until it is stopped.
 """
 
-from flowctl.engine.engine import CommitObserver, Engine
+from flowctl.engine.engine import CommitObserver, Engine, nobody_has
 from flowctl.engine.session import Session, calm_collector
 from flowctl.engine.worker import Worker, work
 
-__all__ = ["CommitObserver", "Engine", "Session", "Worker", "calm_collector", "work"]
+__all__ = ["CommitObserver", "Engine", "Session", "Worker", "calm_collector", "nobody_has", "work"]

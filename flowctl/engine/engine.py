@@ -48,9 +48,14 @@ _PAIRS = [one + other for one in _DIGITS for other in _DIGITS]
 _NAME_KEPT = 60
 
 
+def nobody_has(secret: str) -> str:
+    """Why a secret cannot be had, where no more is known."""
+    return f"nobody here has the secret {secret}"
+
+
 class Engine:
-    """Runs on one journal. ``secret`` returns a secret's value or None; ``observe`` is told of every
-    commit.
+    """Runs on one journal. ``secret`` returns a secret's value or None, and ``sought`` says why there is
+    none; ``observe`` is told of every commit.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Engine:
         activities: Mapping[str, Activity],
         *,
         secret: Callable[[str], str | None],
+        sought: Callable[[str], str] = nobody_has,
         settings: Policy = NO_POLICY,
         clock: Callable[[], int] = wall_clock,
         build_workflow: Callable[[Mapping[str, Any], str], Workflow] = build,
@@ -66,6 +72,7 @@ class Engine:
         self.journal = journal
         self._activities = activities
         self._secret = secret
+        self._sought = sought
         self._settings = settings
         self.clock = clock
         self._workflow = functools.lru_cache(maxsize=256)(self._load)
@@ -240,6 +247,12 @@ class Engine:
         run.origin, run.pins, run.attributes = about, origin.pins, repetition.attributes()
         run.inherited = secrecy(origin)
         return self.journal.create(run)[0]
+
+    # --- secrets
+
+    def lacks(self, secret: str) -> str | None:
+        """Why a secret cannot be had here; None if it can."""
+        return self._sought(secret) if self._secret(secret) is None else None
 
     # --- reading
 

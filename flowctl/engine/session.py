@@ -37,7 +37,7 @@ class Session:
             engine.journal,
             self._performer,
             engine._activities,
-            has_secret=lambda name: engine._secret(name) is not None,
+            lacks=engine.lacks,
             settings=engine._settings,
             clock=engine.clock,
             settled=self._news.set,

@@ -54,7 +54,7 @@ class EmbeddedRuntime:
         performer: Performs,
         activities: Mapping[str, Activity],
         *,
-        has_secret: Callable[[str], bool],
+        lacks: Callable[[str], str | None],
         settings: Policy = Policy(),  # noqa: B008  (frozen)
         clock: Callable[[], int] = wall_clock,
         settled: Callable[[], None],
@@ -69,7 +69,7 @@ class EmbeddedRuntime:
         self.chance = random.random
         self._performer = performer
         self._activities = activities
-        self._has_secret = has_secret
+        self._lacks = lacks
         self._settings = settings
         self._settled = settled
         self._on_commit = committed
@@ -208,8 +208,9 @@ class EmbeddedRuntime:
     def check_secrets(self, names: Iterable[str], path: Path) -> None:
         """See ``Host``."""
         for name in names:
-            if not self._has_secret(name):
-                raise Blocked("MissingSecret", f"nobody here has the secret {name}", path)
+            reason = self._lacks(name)
+            if reason is not None:
+                raise Blocked("MissingSecret", reason, path)
 
     def wake(self, machine: Machine) -> None:
         """See ``Host``."""

@@ -63,7 +63,7 @@ def surroundings(settings: Settings, tell: Callable[[Plugins], None] = lambda pl
     @functools.cache
     def loaded(more: tuple[str, ...]) -> Plugins:
         folders = [Path(each) for each in dict.fromkeys([*settings.plugins_dirs, *more])]
-        plugins = load(folders, settings=settings.plugins, project=settings.project)
+        plugins = load(folders, settings=settings.plugins, project=settings.project, secrets=settings.secrets)
         tell(plugins)
         return plugins
 
