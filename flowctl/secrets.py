@@ -83,7 +83,7 @@ class Secrets:
         makers: Mapping[str, Callable[[], Provider]] = {
             "plugins": lambda: _Plugins(resolvers),
             "environment": lambda: _Environment(environment),
-            "files": lambda: _Files(environment.get(FOLDER_VARIABLE) or settings.folder),
+            "files": lambda: _Files(environment, settings.folder),
             "keyring": lambda: _Keyring(settings.service),
         }
         self._providers = [(name, makers[name]()) for name in settings.providers]
@@ -176,8 +176,13 @@ class _Environment:
 class _Files:
     """One file a secret, with a newline at its end or without, as Docker and Kubernetes mount them."""
 
-    def __init__(self, folder: str | None) -> None:
-        self._folder = folder
+    def __init__(self, environment: Mapping[str, str], folder: str | None) -> None:
+        self._environment = environment
+        self._written = folder
+
+    @property
+    def _folder(self) -> str | None:
+        return self._environment.get(FOLDER_VARIABLE) or self._written
 
     def get(self, name: str) -> str | None:
         if self._folder is None:

@@ -59,6 +59,8 @@ def masked(failure: Failure, mask: Mask) -> Failure:
     text = failure.message
     return dataclasses.replace(
         failure,
+        type=mask.text(failure.type),
+        types=tuple(map(mask.text, failure.types)),
         message=mask.cut(text) if len(text) == MESSAGE_LIMIT else mask.text(text),
         details=mask.data(failure.details),
         cause=masked(failure.cause, mask) if failure.cause is not None else None,

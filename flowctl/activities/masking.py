@@ -12,7 +12,7 @@ second line of defence, never the first. What it finds:
 
 What it does not find: secrets of less than ``SHORTEST`` characters, and what an activity has made of one
 besides (half of it in the middle of a text, its letters in capitals, a hash, a cipher, an escape of an
-escape).
+escape of an escape).
 """
 
 from __future__ import annotations
@@ -90,14 +90,26 @@ def _forms(secret: str) -> Iterator[str]:
             continue
         data = text.encode("utf-8", "surrogatepass")
         yield text
-        yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
-        yield from (repr(text)[1:-1], ascii(text)[1:-1], repr(data)[2:-1])
+        for escaped in set(_escaped(text)):
+            yield escaped
+            yield from _escaped(escaped)  # as in the repr of a list of texts that are JSON
+        yield repr(data)[2:-1]
         for quoted in (quote(data, safe=""), quote(data), quote_plus(data), quote(data, safe=_SUB_DELIMS)):
             yield from (quoted, _lower_escapes(quoted))
         yield from (data.hex(), data.hex().upper())
         for lead in range(3):
             for encode in (base64.b64encode, base64.urlsafe_b64encode):
                 yield _own_part(encode(bytes(lead) + data).decode(), lead, len(data))
+
+
+def _escaped(text: str) -> Iterator[str]:
+    """A text between the quotes of JSON and of Python, which escapes some quotes, or none, by what else is
+    between them.
+    """
+    yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    for literal in (repr, ascii):
+        escaped = literal(f"{text}'\"")[1:-4]
+        yield from (escaped, escaped.replace("\\'", "'"))
 
 
 _SUB_DELIMS = "!$&'()*+,;=:@/?~"

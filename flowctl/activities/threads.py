@@ -16,6 +16,9 @@ from collections import deque
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+NAME = "flowctl-activity"
+"""What threads are called in which activities are carried out."""
+
 
 class Job(Protocol):
     """Something to do in a thread. ``started`` and ``ended`` are called on the loop, ``work`` in the
@@ -80,7 +83,7 @@ class Threads:
 
     def _spawn(self) -> SimpleQueue[Job | None]:
         inbox: SimpleQueue[Job | None] = SimpleQueue()
-        threading.Thread(target=self._live, args=(inbox,), name="flowctl-activity", daemon=True).start()
+        threading.Thread(target=self._live, args=(inbox,), name=NAME, daemon=True).start()
         return inbox
 
     def _live(self, inbox: SimpleQueue[Job | None]) -> None:

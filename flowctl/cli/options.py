@@ -105,6 +105,8 @@ class Invocation:
         from flowctl.backends import open_backend
 
         settings, plugins = self.settings, self.plugins if executes else None
+        if executes:
+            output.keep_secrets()
         opened = open_backend(settings.database, plugins=plugins, settings=settings.defaults)
         with contextlib.closing(opened) as backend:
             yield backend

@@ -6,7 +6,9 @@ Rules:
 2. Failing to write never disturbs a run. But an answer that got lost on a full disk is not a success: that is
    said at the end, as an ``OutputError``.
 3. A character that the terminal's encoding does not have is escaped, never an error; JSON stays JSON.
-4. The numbers 0, 1 and 2 are never left free, or the database would be given one, and the next traceback
+4. Standard output is the command's answer: what an activity prints in its thread goes to standard error,
+   where secrets are masked.
+5. The numbers 0, 1 and 2 are never left free, or the database would be given one, and the next traceback
    written into it.
 """
 
@@ -15,12 +17,16 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flowctl.errors import FlowctlError
 
 if TYPE_CHECKING:
     from flowctl.render import Output, View
+
+
+_Wrapper = TypeVar("_Wrapper", bound=io.TextIOWrapper)
 
 
 class OutputError(FlowctlError):
@@ -49,14 +55,53 @@ def take_over() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
-    sys.stdout = _stream(1, sys.stdout)
-    sys.stderr = _stream(2, sys.stderr)
+    sys.stdout = _stream(1, sys.stdout, _Stdout)
+    sys.stderr = _stream(2, sys.stderr, _Stderr)
 
 
-def _stream(descriptor: int, before: io.TextIOBase | Any) -> io.TextIOWrapper:
+def keep_secrets() -> None:
+    """From now on, activities are called here: what they print is not the command's answer, and is masked."""
+    import threading
+
+    from flowctl.activities.masking import of_everything
+    from flowctl.activities.threads import NAME
+
+    if isinstance(sys.stdout, _Stdout) and isinstance(sys.stderr, _Stderr):
+        out, err = sys.stdout, sys.stderr
+        err.mask = lambda text: of_everything().text(text)
+        out.is_foreign = lambda: threading.current_thread().name == NAME
+        aside = out.aside if out.isatty() else err.write
+        out.aside = lambda text: aside(err.mask(text))  # type: ignore[method-assign]
+
+
+class _Stdout(io.TextIOWrapper):
+    """Standard output is the command's own: what activities print in their threads goes to standard error."""
+
+    is_foreign: Callable[[], bool] = staticmethod(lambda: False)
+
+    def write(self, text: str) -> int:
+        return self.aside(text) if self.is_foreign() else super().write(text)
+
+    def aside(self, text: str) -> int:
+        """What is not the command's; on a terminal, where progress is drawn around it, it stays."""
+        super().write(text)
+        return len(text)
+
+
+class _Stderr(io.TextIOWrapper):
+    """Standard error, where logs and what activities print come out, without their secrets."""
+
+    mask: Callable[[str], str] = staticmethod(lambda text: text)
+
+    def write(self, text: str) -> int:
+        super().write(self.mask(text))
+        return len(text)
+
+
+def _stream(descriptor: int, before: io.TextIOBase | Any, kind: type[_Wrapper]) -> _Wrapper:
     buffer = io.BufferedWriter(_Endured(descriptor, "w", closefd=False))
     encoding = before.encoding if before is not None else "utf-8"
-    return io.TextIOWrapper(buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
+    return kind(buffer, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
 def check() -> None:

@@ -84,6 +84,7 @@ def _run(invocation: Invocation, asked: _Asked) -> int:
     from flowctl.testing.coverage import Coverage
     from flowctl.testing.suite import Suite, discover, summary_of, surroundings
 
+    output.keep_secrets()
     around = surroundings(invocation.settings, _warn)
     suite = Suite(around, asked.select, asked.every, Coverage() if asked.coverage else None)
     files = discover(asked.paths)
