@@ -13,7 +13,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -294,7 +294,7 @@ class Terminal:
         self.said[" ".join(arguments)] = said
 
 
-def write_workflow(project: Path, body: Iterator[dict[str, object]]) -> None:
+def write_workflow(project: Path, body: Iterable[Mapping[str, Any]]) -> None:
     listed = [{"id": f"s{number}", "optional": True, **step} for number, step in enumerate(body)]
     document = {
         "dsl": 1,
@@ -422,11 +422,11 @@ def test_a_planted_leak_is_found(project: Path, name: str) -> None:
     )
     (project / "plugins" / "leaky.py").write_text(leaky)
     leak: Mapping[str, object] = {"activity": "leak.it", "with": {"text": f"${{{{ secrets.{name} }}}}"}}
-    spelled = {"set": {"told": "${{ join(split(steps.s0.output, '|'), '') }}"}}
+    spelled: Mapping[str, object] = {"set": {"told": "${{ join(split(steps.s0.output, '|'), '') }}"}}
     (project / "plugins" / "leaky.py").write_text(
         leaky.replace('" ".join(reversed(text))[::-2]', '"|".join(text)')
     )
-    write_workflow(project, iter([dict(leak), spelled]))
+    write_workflow(project, [dict(leak), spelled])
     flowctl = Terminal(project)
     flowctl("run", "w.yaml", "--id", "leaky")
     found = leaks({"database": b"".join(files(project, planted=(*PLANTED, "keyring.json")).values())})

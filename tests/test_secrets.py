@@ -21,7 +21,7 @@ ALL = SecretSettings(PROVIDERS)
 class Ring(KeyringBackend):
     """A keyring of the real library, with one secret."""
 
-    priority = 1  # type: ignore[assignment]
+    priority = 1
 
     def get_password(self, service: str, username: str) -> str | None:
         return "from the keyring" if (service, username) == ("shop", "TOKEN") else None
@@ -35,7 +35,7 @@ class Ring(KeyringBackend):
 @pytest.fixture
 def ring() -> Iterator[None]:
     before = keyring.get_keyring()
-    keyring.set_keyring(Ring())
+    keyring.set_keyring(Ring())  # type: ignore[no-untyped-call]
     yield
     keyring.set_keyring(before)
 

@@ -76,7 +76,13 @@ class Setup:
         settings = settle(db, [os.fspath(folder) for folder in folders], os.environ, os.getcwd())
         objects = [_imported(plugin) if isinstance(plugin, str) else plugin for plugin in self.plugins]
         dirs = [Path(folder) for folder in settings.plugins_dirs]
-        plugins = load(dirs, objects=objects, settings=settings.plugins, project=settings.project)
+        plugins = load(
+            dirs,
+            objects=objects,
+            settings=settings.plugins,
+            project=settings.project,
+            secrets=settings.secrets,
+        )
         given = {_name(thing) for thing in objects}
         _judge(plugins.problems, given)
         for thing in objects:
