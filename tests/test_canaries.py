@@ -417,15 +417,12 @@ def test_a_planted_leak_is_found(project: Path, name: str) -> None:
         from flowctl import ActivityContext, activity
         @activity("leak.it")
         def leak(text: str) -> str:
-            return " ".join(reversed(text))[::-2]  # past the mask, and back to what it was
+            return "|".join(text)  # past the mask
         """
     )
     (project / "plugins" / "leaky.py").write_text(leaky)
     leak: Mapping[str, object] = {"activity": "leak.it", "with": {"text": f"${{{{ secrets.{name} }}}}"}}
     spelled: Mapping[str, object] = {"set": {"told": "${{ join(split(steps.s0.output, '|'), '') }}"}}
-    (project / "plugins" / "leaky.py").write_text(
-        leaky.replace('" ".join(reversed(text))[::-2]', '"|".join(text)')
-    )
     write_workflow(project, [dict(leak), spelled])
     flowctl = Terminal(project)
     flowctl("run", "w.yaml", "--id", "leaky")
