@@ -41,18 +41,20 @@ POINTS = 10
 def torture(
     invocation: Invocation, file: str, seed: int, points: int, select: str | None, only: str | None
 ) -> int:
-    """Kill the real engine and let its disk fail, and see that a workflow holds.
+    """Kill the real engine, let its disk fail and its time go wrong, and see that a workflow holds.
 
     FILE is a file with tests, NAME.test.yaml, or a workflow that has one beside it.
 
     Each case is carried out undisturbed, and then again and again, with mocks, in a temporary folder: a
-    process is killed, or its disk fails, at a system call that changes the database, and another goes on.
-    All must end as undisturbed, with no effect lost and none of a completed step repeated.
+    process is killed, or its disk fails, at a system call that changes the database, or it stands still for
+    too long, and another goes on; answers and commits come late; the clock is set. All must end as
+    undisturbed, or as time has it, with no effect lost and none of a completed step repeated.
 
     Exit codes: 0 all did; 1 violations; 2 the file has mistakes; 4 no case was selected.
     """
+    from flowctl.testing.points import needs_shim, parse_point
     from flowctl.testing.suite import Suite, surroundings
-    from flowctl.testing.torture import needs_shim, parse_point, summary_of
+    from flowctl.testing.torture import summary_of
 
     point = parse_point(only) if only is not None else ()
     settings = invocation.settings
@@ -63,7 +65,7 @@ def torture(
         raise UsageError(f"{only} cannot be repeated here: {missing}")
     result: dict[str, Any] = {"file": str(read.path), "workflow": read.subject.workflow.name}
     result |= {"version": read.subject.workflow.version, "seed": seed, "shim": library is not None}
-    result |= {"why_no_shim": missing, "cases": []}
+    result |= {"plugins_dirs": list(invocation.plugins_dirs), "why_no_shim": missing, "cases": []}
     if not invocation.json:
         _show_head(result)
     asked = {"file": str(read.path), "plugins_dirs": settings.plugins_dirs, "select": select, "seed": seed}
@@ -137,7 +139,7 @@ def _show_head(result: dict[str, Any]) -> None:
 
     output.show(render.case_file(result))
     if result["why_no_shim"] is not None:
-        output.write(f"  {render.escape(result['why_no_shim'])}: processes are killed at random moments only")
+        output.write(f"  {render.escape(result['why_no_shim'])}: kills come at random moments, no I/O errors")
 
 
 def _show_case(case: dict[str, Any]) -> None:

@@ -16,30 +16,47 @@ _SIGNS: Mapping[str, Span] = {
 
 
 def tortured(case: Json) -> View:
-    """One case: ``{case, status, why, kills, io_errors, recoveries, effects, passed_by, milliseconds}``."""
+    """One case: ``{case, status, why, points, passed_by, otherwise, ties, milliseconds}`` and what is counted
+    of it.
+    """
     yield line("  ", _SIGNS[case["status"]], " ", escape(case["case"]))
     if case["why"] is not None:
         yield line(Span(f"      left out: {escape(case['why'])}", "dim"))
     elif case["points"]:
-        past = f", {_count(case['passed_by'], 'fault')} came too late" if case["passed_by"] else ""
         took = duration(max(1, round(case["milliseconds"])))
-        yield line(Span(f"      {_done(case)}{past}, {took}", "dim"))
+        happened = {key: case[key] for key in _COUNTED if case[key]}
+        yield line(Span(f"      {_done(happened)}{_aside(case)}, {took}", "dim"))
+
+
+_COUNTED: Mapping[str, str] = {
+    "kills": "kill",
+    "io_errors": "I/O error",
+    "stops": "stop",
+    "delays": "delay",
+    "clock_jumps": "clock jump",
+    "recoveries": "recovery",
+    "effects": "effect",
+}
+
+_ASIDE: Mapping[str, tuple[str, str]] = {
+    "otherwise": ("ending", "as time had it"),
+    "ties": ("tie", "decided otherwise"),
+    "passed_by": ("fault", "came too late"),
+}
 
 
 def _done(counts: Json) -> str:
-    return ", ".join(
-        _count(counts[key], noun)
-        for key, noun in (
-            ("kills", "kill"),
-            ("io_errors", "I/O error"),
-            ("recoveries", "recovery"),
-            ("effects", "effect"),
-        )
+    return ", ".join(_count(counts[key], noun) for key, noun in _COUNTED.items() if key in counts)
+
+
+def _aside(counts: Json) -> str:
+    return "".join(
+        f", {_count(counts[key], noun)} {what}" for key, (noun, what) in _ASIDE.items() if counts[key]
     )
 
 
 def _count(number: int, noun: str) -> str:
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
     return f"{number:,} {noun if number == 1 else plural}"
 
 
@@ -67,6 +84,6 @@ def verdict(result: Json) -> View:
 
 
 def _again(result: Json, case: Json, point: str | None) -> str:
-    if point is None:
-        return shlex.join(["flowctl", "test", result["file"], "-k", case["case"]])
-    return shlex.join(["flowctl", "torture", result["file"], "-k", case["case"], "--at", point])
+    where = [part for folder in result["plugins_dirs"] for part in ("--plugins-dir", folder)]
+    words = ["flowctl", "test" if point is None else "torture", result["file"], *where, "-k", case["case"]]
+    return shlex.join(words if point is None else [*words, "--at", point])

@@ -8,7 +8,7 @@ over; and ``event`` when something from outside was delivered.
 What is real: the processes, the engine, SQLite and its files. What is not: time, which jumps, so that a run
 of 30 days costs milliseconds. A new life begins at the moment of what was written last, and a call that is
 made again is answered at the moment at which it would have been: the death of a process costs no time, and
-what depends on time comes out the same.
+what depends on time comes out the same. What is done to time itself is in ``timing``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from flowctl.testing.faults.judge import read_ledger
 from flowctl.testing.loop import VirtualTimeLoop
 from flowctl.testing.mocks import Act, Called, Mocks
 from flowctl.testing.played import came_on_engine, carry_on
+from flowctl.testing.points import Blow
 from flowctl.testing.running import Came, Scenario, mocks_of
+from flowctl.testing.timing import Timing
 from flowctl.testing.world import START
 
 Lines = Iterable[Mapping[str, Any]]
@@ -64,7 +66,7 @@ class Services(Mocks):
         """As undisturbed, and not later than undisturbed."""
         self._write("begin", called)
         act, now = super().answer(called, mask, real), self.clock()
-        waited = now - self._begun.setdefault((called.key, called.attempt), now)
+        waited = max(0, now - self._begun.setdefault((called.key, called.attempt), now))
         if act.duration is None or not waited:
             return act
         beats = tuple(max(0, beat - waited) for beat in act.heartbeats)
@@ -91,21 +93,31 @@ def write_line(file: Path, line: Mapping[str, Any]) -> None:
         os.close(descriptor)
 
 
-def live(scenario: Scenario, database: Path, file: Path) -> None:
+def live(
+    scenario: Scenario,
+    database: Path,
+    file: Path,
+    loop: VirtualTimeLoop,
+    blows: Sequence[Blow] = (),
+    felt: Callable[[Blow], object] = lambda blow: None,
+) -> Timing:
     """Begin a case, or go on with it, until nothing more happens. Whatever the engine raises."""
-    lines, loop = read_ledger(file), VirtualTimeLoop()
+    lines = read_ledger(file)
     services = _services(scenario, lines)
     with contextlib.closing(connect(str(database))) as journal:
-        since = _latest(journal, lines)
+        timing = Timing(loop, _latest(journal, lines), blows, felt)
+        timing.watch(journal)
         services.note = partial(write_line, file)
-        services.clock = lambda: since + loop.milliseconds()
+        services.clock = timing.elapsed
         told = sum(line["phase"] == "event" for line in lines)
         rest = dataclasses.replace(scenario, events=_events(scenario)[told:])
 
         def happened(event: Event) -> None:
+            loop.something_happens()
             services.note({"phase": "event", "key": event.name, "attempt": 0, "at": services.clock()})
 
-        carry_on(rest, services, journal, loop, since=since, happened=happened)
+        carry_on(rest, services, journal, loop, timing, happened=happened)
+    return timing
 
 
 def came(scenario: Scenario, database: Path, file: Path) -> Came:

@@ -27,6 +27,7 @@ from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
 from flowctl.testing.mocks import Called, Mocks
 from flowctl.testing.running import ROOT_ID, Came, Scenario, came_of, mocks_of
 from flowctl.testing.script import exception_of, play
+from flowctl.testing.timing import Timing
 from flowctl.testing.world import START
 
 
@@ -37,7 +38,7 @@ def run_on_engine(scenario: Scenario, journal: Journal) -> Came:
     ledger = Ledger(scenario.effects, scenario.subject.documents.values())
     mocks = mocks_of(Mocks, scenario, ledger, scenario.faults)
     loop = VirtualTimeLoop()
-    carry_on(scenario, mocks, journal, loop)
+    carry_on(scenario, mocks, journal, loop, Timing(loop))
     return came_on_engine(journal, mocks, ledger, loop.milliseconds())
 
 
@@ -46,19 +47,16 @@ def carry_on(
     mocks: Mocks,
     journal: Journal,
     loop: VirtualTimeLoop,
+    timing: Timing,
     *,
-    since: int = 0,
     happened: Callable[[Event], object] = lambda event: None,
 ) -> None:
-    """Begin a case, or go on with it where the journal has it, ``since`` milliseconds after its start.
-    ``happened`` is told each event that was delivered.
+    """Begin a case, or go on with it where the journal has it. ``happened`` is told each event that was
+    delivered.
     """
 
-    def clock() -> int:
-        return START + since + loop.milliseconds()
-
     async def main() -> None:
-        engine = _engine(scenario, mocks, journal, clock)
+        engine = _engine(scenario, mocks, journal, timing)
         engine.start(
             scenario.workflow,
             values.encode(scenario.workflow.body).decode(),
@@ -66,7 +64,7 @@ def carry_on(
             id=ROOT_ID,
             children=_closure(scenario),
         )
-        await _drive(engine, scenario, clock, happened)
+        await _drive(engine, scenario, timing, happened)
 
     run_in_virtual_time(main(), loop)
 
@@ -79,9 +77,11 @@ def came_on_engine(journal: Journal, mocks: Mocks, ledger: Ledger, now: int) -> 
     return came_of(runs, mocks, ledger, (latest.completed_at or START + now) - START)
 
 
-def activities(mocks: Mocks, mocked: Mapping[str, Any], real: Mapping[str, Activity]) -> dict[str, Activity]:
+def activities(
+    mocks: Mocks, mocked: Mapping[str, Any], real: Mapping[str, Activity], timing: Timing
+) -> dict[str, Activity]:
     """The registered activities, with mocks in place of those that are mocked, under the same policies."""
-    played = {name: _played(name, mocks) for name in mocked}
+    played = {name: _played(name, mocks, timing) for name in mocked}
     return {
         **real,
         **{
@@ -91,11 +91,12 @@ def activities(mocks: Mocks, mocked: Mapping[str, Any], real: Mapping[str, Activ
     }
 
 
-def _played(name: str, mocks: Mocks) -> Activity:
+def _played(name: str, mocks: Mocks, timing: Timing) -> Activity:
     async def perform(ctx: ActivityContext, **args: Any) -> Any:
         called = _called(ctx, args)
         try:
             act = mocks.answer(called)
+            await timing.begin()
             await play(act, ctx)
             if act.outcome.failure is not None:
                 raise exception_of(act.outcome.failure)
@@ -103,8 +104,11 @@ def _played(name: str, mocks: Mocks) -> Activity:
             answer = values.decode(act.outcome.value)
         except BaseException as error:
             mocks.is_over(called, Outcome(failure=failure_from(error)))
+            if isinstance(error, Exception):
+                await timing.answer(ctx)
             raise
         mocks.is_over(called, Outcome(value=result_bytes(answer, name)))
+        await timing.answer(ctx)
         return answer
 
     made = declared(activity(name)(perform))
@@ -120,9 +124,10 @@ def _called(ctx: ActivityContext, args: Any) -> Called:
     )
 
 
-def _engine(scenario: Scenario, mocks: Mocks, journal: Journal, clock: Callable[[], int]) -> Engine:
-    known = activities(mocks, scenario.mocks, scenario.subject.plugins.activities)
-    return Engine(journal, known, secret=mocks.secret, settings=scenario.subject.settings, clock=clock)
+def _engine(scenario: Scenario, mocks: Mocks, journal: Journal, timing: Timing) -> Engine:
+    known = activities(mocks, scenario.mocks, scenario.subject.plugins.activities, timing)
+    settings = scenario.subject.settings
+    return Engine(journal, known, secret=mocks.secret, settings=settings, clock=timing.clock)
 
 
 def _closure(scenario: Scenario) -> Closure:
@@ -135,10 +140,10 @@ def _closure(scenario: Scenario) -> Closure:
 
 
 async def _drive(
-    engine: Engine, scenario: Scenario, clock: Callable[[], int], happened: Callable[[Event], object]
+    engine: Engine, scenario: Scenario, timing: Timing, happened: Callable[[Event], object]
 ) -> None:
     """Drive the run as far as it comes, again and again, and sleep until something is due or comes."""
-    events = list(scenario.events)
+    events, clock = list(scenario.events), timing.clock
     while True:
         latest = _latest(engine)
         if latest.status not in ENDED:

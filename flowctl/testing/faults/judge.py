@@ -8,7 +8,8 @@ What is checked, whenever a process has died and at the end:
    durable.
 3. A step or compensation that the journal called completed when the process died is never begun again.
 4. An attempt is not begun more often than usual, but for once more in the place of each process that died.
-5. The story ends as when nobody disturbs it: status, output, error, saga, steps, keys, and what was undone,
+5. No timer fires before the wall clock has shown its moment.
+6. The story ends as when nobody disturbs it: status, output, error, saga, steps, keys, and what was undone,
    in its order.
 """
 
@@ -18,11 +19,12 @@ import contextlib
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from flowctl.errors import NotFound
+from flowctl.journal import Fact
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.journal.verify import verify_chain
 from flowctl.status import status_document
@@ -42,13 +44,15 @@ class Violation(Exception):
 @dataclasses.dataclass(frozen=True)
 class Look:
     """Both witnesses at one moment: the lines of the ledger; the runs' status documents in the order of
-    creation, what the journal says was started (as ``KEY#ATTEMPT``), and what is wrong with the chains.
+    creation, what the journal says was started (as ``KEY#ATTEMPT``), what is wrong with the chains, and which
+    timers fired early.
     """
 
     ledger: list[dict[str, Any]]
     runs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     started: list[str] = dataclasses.field(default_factory=list)
     broken: list[str] = dataclasses.field(default_factory=list)
+    early: list[str] = dataclasses.field(default_factory=list)
 
     @classmethod
     def at(cls, database: Path, ledger: Path) -> Look:
@@ -61,9 +65,11 @@ class Look:
         with contextlib.closing(journal):
             for run in reversed(journal.list_runs(limit=10_000)):
                 entries = journal.entries(run.id)
-                facts = [fact for entry in entries for fact in entry.facts() if fact.kind == "started"]
+                facts = [fact for entry in entries for fact in entry.facts()]
+                begun = [fact for fact in facts if fact.kind == "started"]
                 found.runs.append(status_document(run, entries, count=10_000))
-                found.started.extend(f"{run.id}/{fact.path}#{fact.attempt}" for fact in facts)
+                found.started.extend(f"{run.id}/{fact.path}#{fact.attempt}" for fact in begun)
+                found.early.extend(f"{run.id}/{early}" for early in early_timers(facts))
                 if wrong := verify_chain(journal, run.id):
                     found.broken.append(f"{run.id}: {wrong}")
         return found
@@ -117,12 +123,30 @@ class Judge:
             raise Violation(
                 f"{', '.join(sorted(early))} began, and the journal does not know that it started"
             )
+        if look.early:
+            raise Violation(f"a timer fired early: {', '.join(look.early)}")
         for attempt, times in begun.items():
             if self._usual and times > (1 + self._deaths) * max(1, self._usual.begun[_own(attempt)]):
                 raise Violation(f"{attempt} began {times} times in {self._deaths + 1} lives")
         for position, line in enumerate(look.ledger):
             if line["phase"] == "begin" and position >= self._completed.get(line["key"], position + 1):
                 raise Violation(f"{line['key']} was completed, and was begun again")
+
+
+def early_timers(facts: Iterable[Fact]) -> Iterator[str]:
+    """What came of a timer before that was due: the end of a sleep, a timeout of a wait or a block, the
+    attempt after a backoff. ``facts`` of one run, in order.
+    """
+    due: dict[tuple[str, str, int], int] = {}
+    for fact in facts:
+        moment = due.get((fact.path, fact.kind, fact.attempt))
+        if moment is not None and fact.at < moment:
+            yield f"{fact.path} {fact.kind} at {fact.at}, due at {moment}"
+        if fact.data.get("until") is not None:
+            ends = "completed" if fact.data.get("verb") == "sleep" else "timed_out"
+            due[fact.path, ends, 0] = fact.data["until"]
+        if fact.data.get("retry_at") is not None:
+            due[fact.path, "started", fact.attempt + 1] = fact.data["retry_at"]
 
 
 def read_ledger(file: Path) -> list[dict[str, Any]]:
