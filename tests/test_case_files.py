@@ -12,12 +12,17 @@ from jsonschema import Draft202012Validator
 from flowctl.document.cases import read_tests
 from flowctl.document.loader import load_yaml
 from flowctl.document.schema import schema
+from flowctl.errors import InvalidDocument
 from tests.case_helpers import MOCKS, loaded, mistakes, written
 from tests.mutation.hunt import EXAMPLES
 
 HEAD = "workflow: ./order.yaml\ninput: {item: lamp}\ncases:\n  - case: one\n"
 
 TOLD = {
+    "an empty list of cases": (
+        "workflow: ./order.yaml\ncases: []\n",
+        "error[BadValue]: 'cases' of the file must have at least 1 item (F:2:8)",
+    ),
     "a word that is misspelt": (
         HEAD + "    expct: {}\n",
         "error[UnknownKey]: unknown key 'expct' in the case 'one' (F:5:5), did you mean 'expect'?",
@@ -230,3 +235,12 @@ def test_the_published_schema_is_one_and_refuses_misspelt_words() -> None:
     Draft202012Validator.check_schema(schema("test"))
     refused = [name for name, (text, _) in TOLD.items() if not PUBLISHED.is_valid(load_yaml(text, "x"))]
     assert {name for name in TOLD if name.startswith("a word")} <= set(refused)
+
+
+def test_an_empty_file_is_told_how_a_test_file_begins() -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        read_tests("# nothing yet\n", "F")
+    [told] = caught.value.diagnostics
+    assert told.render().split("\n")[0] == (
+        "error[YamlSyntax]: the file is empty (F:1:1), it begins with 'workflow: ./FILE.yaml' and 'cases:'"
+    )

@@ -33,15 +33,18 @@ Parts = Iterator[tuple[str, Pointer, Any]]
 """Kinds of parts, with their place in the part around them, and what stands there."""
 
 
+BEGINS = "'workflow: ./FILE.yaml' and 'cases:'"
+
+
 def read_tests(source: bytes | str, file: str) -> tuple[Any, Report]:
     """The data of a test file, and what is wrong with its shape. ``InvalidDocument`` if it is not YAML."""
-    tree, refused = read_tree(text_of(source, file), file)
+    tree, refused = read_tree(text_of(source, file), file, BEGINS)
     report = Report(tree, refused)
     if isinstance(tree.data, dict):
         _check("file", tree.data, (), "the file", report)
     else:
         message = f"a test file is a mapping, not {kind_of(tree.data)}"
-        report.error("WrongType", (), message, hint="it begins with 'workflow: ./FILE.yaml' and 'cases:'")
+        report.error("WrongType", (), message, hint=f"it begins with {BEGINS}")
     return tree.data, report
 
 

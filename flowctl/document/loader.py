@@ -46,6 +46,9 @@ _SURROGATE_PAIR = re.compile(
 )
 
 
+BEGINS = "'dsl: 1' and 'name: …'"
+
+
 def load_yaml(source: bytes | str, file: str) -> Any:
     """The data of a YAML or JSON text that need not be a workflow. ``InvalidDocument`` with all that was
     refused.
@@ -56,15 +59,16 @@ def load_yaml(source: bytes | str, file: str) -> Any:
     return tree.data
 
 
-def read_tree(text: str, file: str) -> tuple[Tree, list[Diagnostic]]:
-    """The data of a text with its places, and what was refused in it.
+def read_tree(text: str, file: str, begins: str = BEGINS) -> tuple[Tree, list[Diagnostic]]:
+    """The data of a text with its places, and what was refused in it. ``begins``: how such a text begins, for
+    who has written nothing.
 
     Raises ``InvalidDocument`` if the text is not YAML, or over a limit: then there is nothing to go on with.
     """
     if text.count("${{") > MAX_EXPRESSIONS:
         message = f"the document has more than {MAX_EXPRESSIONS:,} expressions"
         raise invalid(file, [diagnostic(file, (), "error", "TooLarge", message, START)])
-    reader = _Reader(text, file)
+    reader = _Reader(text, file, begins)
     try:
         data = reader.document()
     except _Stop:
@@ -80,11 +84,12 @@ class _Stop(Exception):
 class _Reader:
     """One pass over the events of one document."""
 
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, begins: str) -> None:
         import yaml
 
         self._yaml = yaml
         self.file = file
+        self.begins = begins
         self.lines = LINE_BREAK.split(text)
         self.values: dict[Pointer, Place] = {}
         self.keys: dict[Pointer, Place] = {}
@@ -98,9 +103,7 @@ class _Reader:
         self.next()  # the start of the stream
         event = self.next()
         if type(event) is events.StreamEndEvent:
-            self.mistake(
-                "YamlSyntax", "the document is empty", START, "it begins with 'dsl: 1' and 'name: …'"
-            )
+            self.mistake("YamlSyntax", "the file is empty", START, f"it begins with {self.begins}")
             raise _Stop
         data = self.node(self.next(), (), 0)
         self.next()  # the end of the document

@@ -208,9 +208,10 @@ def _format(error: ValidationError) -> str:
     return f"cannot be read: {error.cause or error.validator_value}"
 
 
-def _count(wording: str) -> Callable[[ValidationError], str]:
+def _count(wording: str, noun: str = "") -> Callable[[ValidationError], str]:
     def say(error: ValidationError) -> str:
-        return wording.format(error.validator_value)
+        number = error.validator_value
+        return f"{wording.format(number)}{noun and f' {noun}' + 's' * (number != 1)}"
 
     return say
 
@@ -236,12 +237,12 @@ _SAY: dict[str, Callable[[ValidationError], str]] = {
     "exclusiveMinimum": _count("must be greater than {}"),
     "exclusiveMaximum": _count("must be less than {}"),
     "multipleOf": _count("must be a multiple of {}"),
-    "minLength": _count("must have at least {} characters"),
-    "maxLength": _count("must have at most {} characters"),
-    "minItems": _count("must have at least {} items"),
-    "maxItems": _count("must have at most {} items"),
-    "minProperties": _count("must have at least {} keys"),
-    "maxProperties": _count("must have at most {} keys"),
+    "minLength": _count("must have at least {}", "character"),
+    "maxLength": _count("must have at most {}", "character"),
+    "minItems": _count("must have at least {}", "item"),
+    "maxItems": _count("must have at most {}", "item"),
+    "minProperties": _count("must have at least {}", "key"),
+    "maxProperties": _count("must have at most {}", "key"),
     "uniqueItems": lambda error: "must not have the same item twice",
     "contains": lambda error: "has no item of the kind that must be there",
     "not": lambda error: "is what must not be there",

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from flowctl import document
 from flowctl.clock import parse_duration
-from flowctl.document.cases import read_tests
+from flowctl.document.cases import SUFFIXES, read_tests
 from flowctl.document.closure import Found, closure
 from flowctl.document.diagnostics import Enough, Report, shown
 from flowctl.document.places import Pointer
@@ -124,7 +124,11 @@ def _subject(
 
 def _beside(place: FilePath) -> str | None:
     with contextlib.suppress(OSError):
-        files = [each.name for each in place.parent.iterdir() if each.suffix in (".yaml", ".yml")]
+        files = [
+            each.name
+            for each in place.parent.iterdir()
+            if each.suffix in (".yaml", ".yml") and not each.name.endswith(SUFFIXES)
+        ]
         return did_you_mean(place.name, files, "there are")
     return None
 
