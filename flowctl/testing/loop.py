@@ -28,6 +28,9 @@ seconds of months: then a timer is never quite due.
 TIE = 10 * RESOLUTION
 """Seconds by which timers that are due together may differ: no clock of ours sees that."""
 
+SPREAD = 1e-3
+"""How much less it may be: then one thing may come after several others that follow one another."""
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     """A selector that moves a clock instead of waiting."""
@@ -74,7 +77,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def tie(self) -> float:
         """Seconds by which something comes later than what is due together with it."""
-        return self._ties.uniform(0, TIE) if self._ties is not None else 0.0
+        return TIE * SPREAD ** self._ties.random() if self._ties is not None else 0.0
 
     def call_at(
         self,

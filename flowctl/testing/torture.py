@@ -270,10 +270,15 @@ def _differences(usual: Ending, ending: Ending) -> Iterator[str]:
             was, became = (each["steps"].get(path, "unreached") for each in (before, after))
             if was != became and not {was, became} <= STOPPED_STEPS:
                 yield f"{run}: the step {path} is {became}, undisturbed {was}"
-    if usual.keys != ending.keys:
-        yield f"other idempotency keys: {', '.join(sorted(usual.keys ^ ending.keys))}"
+    if keys := (usual.keys ^ ending.keys) - _in_doubt(usual) - _in_doubt(ending):
+        yield f"other idempotency keys: {', '.join(sorted(keys))}"
     if usual.undone != ending.undone:
         yield f"undone was {', '.join(ending.undone)}; undisturbed {', '.join(usual.undone)}"
+
+
+def _in_doubt(ending: Ending) -> set[str]:
+    """The keys of steps that were made, or were not."""
+    return {f"{run}/{path}" for run, about in ending.runs.items() for path in about["saga"]["in_doubt"]}
 
 
 def _left_out(scenario: Scenario) -> str | None:
