@@ -36,6 +36,7 @@ from flowctl.errors import Failure, InvalidInput, InvalidOutput, PayloadTooLarge
 from flowctl.expressions import SecretRef
 from flowctl.model import Policy
 from flowctl.retry import ONCE, RetryPolicy
+from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
 
 if TYPE_CHECKING:
     from flowctl.activities import ActivityContext as LaterContext
@@ -82,7 +83,12 @@ class Stage:
         self.outcomes: list[Outcome] = []
 
     def play(
-        self, *, then: Callable[[Any, Performer], object] | None = None, threads: int = 4, **changes: Any
+        self,
+        *,
+        then: Callable[[Any, Performer], object] | None = None,
+        threads: int = 4,
+        heard: Callable[[bytes], None] = lambda details: None,
+        **changes: Any,
     ) -> Outcome:
         """The outcome of an attempt; ``then`` is called with its handle once it was begun."""
 
@@ -98,7 +104,7 @@ class Stage:
                 if not ended.done():
                     ended.set_result(outcome)
 
-            handle = performer.perform(msgspec.structs.replace(ATTEMPT, **changes), done)
+            handle = performer.perform(msgspec.structs.replace(ATTEMPT, **changes), done, heard)
             assert self.outcomes == [], "an outcome within perform()"
             if then is not None:
                 then(handle, performer)
@@ -681,7 +687,7 @@ def test_an_attempt_without_a_heartbeat_has_lost_it() -> None:
     outcome = play(function, heartbeat_timeout=20)
     assert failure(outcome).type == "HeartbeatTimeout"
     assert outcome.uncertain
-    assert outcome.heartbeat == {"done": 1}
+    assert outcome.heartbeat == b'{"done":1}'
 
 
 def test_an_attempt_that_beats_outlives_its_heartbeat_timeout() -> None:
@@ -691,7 +697,47 @@ def test_an_attempt_that_beats_outlives_its_heartbeat_timeout() -> None:
             ctx.heartbeat(beat)
         return 1
 
-    assert play(function, heartbeat_timeout=600) == Outcome(value=b"1", heartbeat=7)
+    assert play(function, heartbeat_timeout=600) == Outcome(value=b"1", heartbeat=b"7")
+
+
+def test_of_a_thousand_heartbeats_a_few_are_passed_on() -> None:
+    """The first at once, for who knows when the process dies; then the latest of each second."""
+
+    async def function(ctx: ActivityContext) -> None:
+        rows: dict[str, int] = {}
+        for row in range(2500):
+            rows["row"] = row
+            ctx.heartbeat(rows)
+            await asyncio.sleep(0.001)
+            ctx.heartbeat()
+
+    heard: list[bytes] = []
+    loop = VirtualTimeLoop()
+
+    async def scene() -> Outcome:
+        performer = Performer({"subject": entry(function)}, resolve_secret=lambda name: None, loop=loop)
+        ended: asyncio.Future[Outcome] = loop.create_future()
+        attempt = msgspec.structs.replace(ATTEMPT, args={}, timeout=60_000)
+        performer.perform(attempt, ended.set_result, heard.append)
+        return await ended
+
+    outcome = run_in_virtual_time(scene(), loop)
+    assert outcome.heartbeat == b'{"row":2499}'
+    assert [round(msgspec.json.decode(details)["row"], -2) for details in heard] == [0, 1000, 2000]
+
+
+def test_a_secret_that_a_heartbeat_repeats_is_not_passed_on() -> None:
+    heard: list[bytes] = []
+
+    async def function(headers: Any, plain: Any, ctx: ActivityContext) -> None:
+        ctx.heartbeat({TOKEN: [headers]})
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    Stage(function, secrets={"TOKEN": TOKEN}).play(**SECRET_ARGS, heard=heard.append)
+    assert heard
+    assert TOKEN.encode() not in heard[0]
+    assert b"***" in heard[0]
 
 
 def test_a_heartbeat_that_is_not_json_is_refused_to_the_activity() -> None:

@@ -264,7 +264,7 @@ def test_heartbeats_logs_and_prints_come_out_of_a_process(
     shop: dict[str, Activity], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     outcome = once(shop, "context")
-    assert outcome == Outcome(value=b'["before","run/step",1,""]', heartbeat={"page": 1})
+    assert outcome == Outcome(value=b'["before","run/step",1,""]', heartbeat=b'{"page":1}')
     assert ("shop", logging.WARNING, "from inside") in caplog.record_tuples
     assert "printed" in capfd.readouterr().err
 

@@ -75,6 +75,8 @@ EDITS = {
     "a row that is no run's": ("UPDATE runs SET input = '{' WHERE id = 'line'", "line", "run", "what no run can"),
     "a whole run": ("DELETE FROM runs WHERE id = 'line'", None, "entry", "belong to a run (number 1) that is not there"),
     "a message": ("UPDATE inbox SET data = '1' WHERE name = 'never'", "wait-too", "message", "was changed"),
+    "how far an attempt has come": ("INSERT INTO heartbeats VALUES (1, 'a', 1, '{}', 0)", "line", "heartbeat", "was changed"),
+    "whose attempt that is": ("INSERT INTO heartbeats VALUES (999, 'a', 1, '{}', 0)", None, "heartbeat", "number 999) that is not there"),
     "a document": ("UPDATE documents SET body = replace(body, 'zw', 'Zw') WHERE rowid = 1", None, "document", "was changed"),
     "the text of a document": ("UPDATE documents SET source = '' WHERE rowid = 1", None, "document", "was changed"),
     "a deployed version": ("UPDATE definitions SET deprecated = NULL", None, "definition", "the deployed deployed@1 was changed"),

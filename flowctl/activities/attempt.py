@@ -22,7 +22,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     maps JSON pointers into ``args`` to the parts of the text to put there. ``timeout`` and
     ``heartbeat_timeout`` are durations, measured from the moment the activity is really called; ``deadline``
     is what the activity is told about it. ``last_heartbeat`` are the details that an earlier attempt of the
-    same step left. ``secret``: nobody is to see what goes in and out.
+    same step left, or this one, if its worker was lost. ``secret``: nobody is to see what goes in and out.
     """
 
     run_id: str
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How an attempt ended: exactly one of ``value`` (canonical JSON bytes) and ``failure`` is set.
 
     ``uncertain``: there is no usable answer, and the effect may have happened all the same. ``cancelled``: it
-    failed after it had been told to stop. ``heartbeat`` are the last details it reported, null if none.
+    failed after it had been told to stop. ``heartbeat`` are the last details it reported, as canonical JSON.
     ``secret``: nobody is to see the value.
     """
 
@@ -57,7 +57,7 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     failure: Failure | None = None
     uncertain: bool = False
     cancelled: bool = False
-    heartbeat: Any = None
+    heartbeat: bytes | None = None
     secret: bool = False
 
 

@@ -109,7 +109,10 @@ class _Host:
         arguments = binding.bind(attempt.args)
         if binding.context is not None:
             arguments[binding.context] = ActivityContext.of(
-                attempt, NOTHING, lambda details: self.say(Beat(details)), lambda: self._told
+                attempt,
+                NOTHING,
+                lambda details: self.say(Beat(msgspec.Raw(details or b""))),
+                lambda: self._told,
             )
         try:
             self._calling = True

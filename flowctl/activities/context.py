@@ -42,12 +42,12 @@ class ActivityContext:
     last_heartbeat: Any = None
     activity: str = "activity"
     _mask: Mask = NOTHING
-    _beat: Callable[[Any], None] = lambda details: None
+    _beat: Callable[[bytes | None], None] = lambda details: None
     _told: Callable[[], bool] = lambda: False
 
     @classmethod
     def of(
-        cls, attempt: Attempt, mask: Mask, beat: Callable[[Any], None], told: Callable[[], bool]
+        cls, attempt: Attempt, mask: Mask, beat: Callable[[bytes | None], None], told: Callable[[], bool]
     ) -> ActivityContext:
         """The context of an attempt; ``beat`` hears of heartbeats, ``told`` says whether to stop."""
         return cls(
@@ -78,12 +78,15 @@ class ActivityContext:
         return _Logger(logging.getLogger(f"flowctl.activity.{self.activity}"), self)
 
     def heartbeat(self, details: Any = None) -> None:
-        """Say that the attempt is alive, and how far it came. ``details`` are JSON; raises ``InvalidInput``
-        or ``PayloadTooLarge``."""
-        if details is not None:
-            sized(details, "the heartbeat's details")
+        """Say that the attempt is alive, and how far it came: ``details`` are JSON, taken down as they are
+        now. The next attempt gets the latest, also if this process is killed; without any, those before
+        them stay. Raises ``InvalidInput`` or ``PayloadTooLarge``."""
+        if details is None:
+            self._beat(None)
+            return
+        data = sized(details, "the heartbeat's details")
         self.last_heartbeat = details
-        self._beat(details)
+        self._beat(data)
 
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):

@@ -9,7 +9,10 @@ arrives on the loop decides; what comes later is ignored. The rules:
 3. A coroutine or a thread that has timed out cannot be made to stop; it is cancelled, or abandoned, and its
    outcome is
    ``Timeout`` at once. A process can: its outcome comes when it is gone.
-4. Any ``BaseException`` of an activity is a failure of the attempt. asyncio would let ``SystemExit`` and
+4. The details of heartbeats are passed on (``heard``) while the attempt goes on, because its process may be
+   killed: the first at once, then the latest of each ``HEARD_EVERY``. Who reports a thousand times a second
+   costs no more than who does it once.
+5. Any ``BaseException`` of an activity is a failure of the attempt. asyncio would let ``SystemExit`` and
    ``KeyboardInterrupt`` end the loop, so they never reach it.
 """
 
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -38,6 +42,12 @@ from flowctl.clock import format_duration
 from flowctl.errors import Failure, InvalidOutput, PayloadTooLarge
 
 Done = Callable[[Outcome], None]
+
+Heard = Callable[[bytes], None]
+"""Is given the details of a heartbeat, as canonical JSON without secrets."""
+
+HEARD_EVERY = 1.0
+"""Seconds, at least, between two details of one attempt that are passed on."""
 
 MAX_THREADS = 64
 MAX_PROCESSES = max(4, os.cpu_count() or 1)
@@ -68,8 +78,9 @@ class Performer:
         self._activities = activities
         self._resolve_secret = resolve_secret
 
-    def perform(self, attempt: Attempt, done: Done) -> Handle:
-        """Begin an attempt. ``done`` is called later, on the loop, never from within this call.
+    def perform(self, attempt: Attempt, done: Done, heard: Heard = lambda details: None) -> Handle:
+        """Begin an attempt. ``done`` is called later, on the loop, never from within this call, and so is
+        ``heard`` before it.
 
         Raises ``KeyError`` for an activity that is not there and ``MissingSecret``, both before anything has
         happened.
@@ -78,7 +89,7 @@ class Performer:
         arguments, mask = attempt.args, NOTHING
         if attempt.secrets:
             arguments, mask = reveal(arguments, attempt.secrets, self._resolve_secret)
-        call = _CALLS[activity.isolation](self, activity, attempt, arguments, mask, done)
+        call = _CALLS[activity.isolation](self, activity, attempt, arguments, mask, done, heard)
         if activity.resources:
             given = self.resources.at_hand(activity.resources)
             if given is None:
@@ -112,8 +123,11 @@ class _Call(abc.ABC):
         "details",
         "done",
         "given",
+        "heard",
+        "listens",
         "mask",
         "owner",
+        "passed_on",
         "timers",
         "told",
     )
@@ -126,6 +140,7 @@ class _Call(abc.ABC):
         arguments: dict[str, Any],
         mask: Mask,
         done: Done,
+        heard: Heard,
     ) -> None:
         self.owner = owner
         self.activity = activity
@@ -133,9 +148,12 @@ class _Call(abc.ABC):
         self.arguments = arguments
         self.mask = mask
         self.done: Done | None = done
+        self.heard = heard
         self.given: Mapping[str, Any] = {}
         self.told = False
-        self.details: Any = None
+        self.details: bytes | None = None
+        self.passed_on: bytes | None = None
+        self.listens = True
         self.beat_at = 0.0
         self.timers: list[asyncio.TimerHandle] = []
 
@@ -151,10 +169,30 @@ class _Call(abc.ABC):
     def give_up(self, failure: Failure) -> None:
         """The time is over."""
 
-    def beat(self, details: Any) -> None:
-        """The activity is alive. From any thread; two assignments need no lock."""
-        self.details = details
+    def beat(self, details: bytes | None) -> None:
+        """The activity is alive. From any thread, without a lock: what is seen too early is seen again."""
         self.beat_at = self.owner.loop.time()
+        if details is not None:
+            self.details = details
+            if self.listens:
+                self.listens = False
+                with contextlib.suppress(RuntimeError):  # the loop of an abandoned thread may be gone
+                    self.owner.loop.call_soon_threadsafe(self._pass_on)
+
+    def _pass_on(self) -> None:
+        """Say how far the activity came, if it came further, and look again later."""
+        self.listens = True
+        details = self.details
+        if self.done is None or self.owner.closed or details is None or details == self.passed_on:
+            return
+        self.listens = False
+        self.passed_on = details
+        self.owner.loop.call_later(HEARD_EVERY, self._pass_on)
+        self.heard(self.mask.encoded(details))
+
+    def last_details(self) -> bytes | None:
+        """The last details that it reported, if any."""
+        return None if self.details is None else self.mask.encoded(self.details)
 
     def started(self) -> None:
         """The activity is called now: watch the time."""
@@ -186,7 +224,7 @@ class _Call(abc.ABC):
             data = self.mask.encoded(result_bytes(value, self.activity.name))
         except (InvalidOutput, PayloadTooLarge) as error:
             return self.failed(failure_from(error, self.mask), uncertain=True)
-        return Outcome(value=data, heartbeat=self.mask.data(self.details))
+        return Outcome(value=data, heartbeat=self.last_details())
 
     def raised(self, error: BaseException) -> Outcome:
         """The outcome of a call that raised: an interruption we asked for is no answer, anything else is
@@ -198,7 +236,7 @@ class _Call(abc.ABC):
     def failed(self, failure: Failure, *, uncertain: bool = False) -> Outcome:
         """The outcome of a call that has no result."""
         return Outcome(
-            failure=failure, uncertain=uncertain, cancelled=self.told, heartbeat=self.mask.data(self.details)
+            failure=failure, uncertain=uncertain, cancelled=self.told, heartbeat=self.last_details()
         )
 
     def _stop_watching(self) -> None:

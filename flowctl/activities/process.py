@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from flowctl import values
 from flowctl.activities.attempt import Attempt
 from flowctl.activities.definition import Activity
 from flowctl.activities.masking import Mask, of_everything
@@ -71,8 +72,8 @@ class Call(Protocol):
     arguments: dict[str, Any]
     mask: Mask
 
-    def beat(self, details: Any) -> None:
-        """The child is alive."""
+    def beat(self, details: bytes | None) -> None:
+        """The child is alive, and may have come so far."""
 
     def attach(self, child: Child) -> None:
         """From now on, telling the call to stop is telling ``child``."""
@@ -134,7 +135,7 @@ class Child:
                 said: Said = to_said.decode(receive(self._read))
                 match said:
                     case Beat():
-                        call.beat(said.details)
+                        call.beat(_checked(said.details))
                     case Log():
                         logging.getLogger(said.logger).log(said.level, "%s", call.mask.text(said.text))
                     case Answer() | Raised():
@@ -214,6 +215,11 @@ def _print(text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
             sys.stderr.write(of_everything().text(text))
             sys.stderr.flush()
+
+
+def _checked(details: msgspec.Raw) -> bytes | None:
+    """What a child says of itself is anything until it was looked at."""
+    return values.sized(values.decode(bytes(details)), "the heartbeat's details") if details else None
 
 
 class Children:

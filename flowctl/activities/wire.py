@@ -34,9 +34,9 @@ class Task(msgspec.Struct, tag=True):
 
 
 class Beat(msgspec.Struct, tag=True):
-    """A heartbeat."""
+    """A heartbeat, with details as JSON, or with none."""
 
-    details: Any
+    details: msgspec.Raw = msgspec.Raw()
 
 
 class Log(msgspec.Struct, tag=True):

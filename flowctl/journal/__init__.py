@@ -182,6 +182,16 @@ class Message(msgspec.Struct, frozen=True):
     seq: int = 0
 
 
+class Heartbeat(msgspec.Struct, frozen=True, gc=False):
+    """How far an attempt in flight has come: the latest ``details`` that it reported, as canonical JSON; None
+    once they are not needed any more.
+    """
+
+    path: str
+    attempt: int
+    details: bytes | None = None
+
+
 class Change(msgspec.Struct, gc=False):
     """What one commit does to one run: entries to append, and the run's row as it is afterwards.
 
@@ -192,6 +202,8 @@ class Change(msgspec.Struct, gc=False):
     ``seq`` of the latest that was read, is then due at once. ``successor`` is a run that begins as this one
     ends, claimed by nobody; it is accepted, and gets the messages that are not among those ``received``.
     ``tell`` is a message for another run, delivered with this commit unless that one has ended.
+    ``heartbeats`` take the place of what was kept at their paths, at most one for each; a run that ends
+    has none any more.
 
     A commit sets the journal's part of ``run``, and ``seq`` and ``hash`` of ``entries``, in place; if it is
     refused, they mean nothing.
@@ -206,6 +218,7 @@ class Change(msgspec.Struct, gc=False):
     tell: Message | None = None
     successor: Run | None = None
     received: frozenset[int] = frozenset()
+    heartbeats: Sequence[Heartbeat] = ()
 
 
 class Fenced(Control):
@@ -278,6 +291,9 @@ class Journal(Protocol):
 
     def inbox(self, run_id: str, after: int = 0) -> list[Message]:
         """A run's messages with ``seq`` over ``after``, in order of acceptance."""
+
+    def heartbeats(self, run_id: str) -> list[Heartbeat]:
+        """How far the attempts of a run had come that were in flight at its last commit."""
 
     def attended(self, run_id: str) -> bool:
         """Whether a live session, this one or another, has the run."""

@@ -10,6 +10,7 @@ entries             the hash chain of each run (``verify``); none belongs to no 
 rows of runs        their seals (``seals``), and the chain, which begins at the input; each will be due
 the end             the last entry that each session has written, as the session noted it
 messages            their seals; none belongs to no run
+heartbeats          the same
 documents           their digests, and those of their texts; all that runs have pinned are there
 deployed versions   their seals, and their documents
 ==================  ================================================================================
@@ -51,6 +52,10 @@ _DEFINITIONS = f"SELECT {', '.join(SEALED['definitions'])}, seal FROM definition
 _INBOX = f"""
     SELECT id, seq, inbox.seal, {", ".join(f"inbox.{name}" for name in SEALED["inbox"])}
     FROM inbox LEFT JOIN runs ON runs.key = inbox.run ORDER BY seq
+"""  # noqa: S608
+_HEARTBEATS = f"""
+    SELECT id, beat.run, beat.seal, {", ".join(f"beat.{name}" for name in SEALED["heartbeats"])}
+    FROM heartbeats AS beat LEFT JOIN runs ON runs.key = beat.run ORDER BY beat.run, path
 """  # noqa: S608
 _LOST_ENTRIES = (
     "SELECT run, count(*) FROM entries WHERE run NOT IN (SELECT key FROM runs)"
@@ -127,7 +132,7 @@ class _Audit:
         self._connection.execute("BEGIN")
         looks: tuple[Callable[[], Iterable[Problem]], ...] = (
             *(self._file, self._schema, self._texts, self._runs, self._due, self._end),
-            *(self._inbox, self._registry),
+            *(self._inbox, self._heartbeats, self._registry),
         )
         for look in looks:
             try:
@@ -255,6 +260,13 @@ class _Audit:
                 yield Problem("message", f"message {seq} belongs to a run that is not there")
             elif not _is_sealed("inbox", row, sealed):
                 yield Problem("message", f"its message {seq} was changed", run_id)
+
+    def _heartbeats(self) -> Iterator[Problem]:
+        for run_id, key, sealed, *row in self._rows(_HEARTBEATS):
+            if run_id is None:
+                yield Problem("heartbeat", f"a heartbeat belongs to a run (number {key}) that is not there")
+            elif not _is_sealed("heartbeats", row, sealed):
+                yield Problem("heartbeat", "how far its attempt in flight had come was changed", run_id)
 
 
 _SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%'"

@@ -25,7 +25,7 @@ from flowctl.journal.lock import Mutex, is_alive
 APPLICATION_ID = 0x6663746C
 """``fctl``: what ``file`` and other tools may know the database by."""
 
-SCHEMA = 6
+SCHEMA = 7
 """The number of migrations; that of a database is its ``user_version``."""
 
 DEFAULT_FOLDER = ".flowctl"

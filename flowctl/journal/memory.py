@@ -22,6 +22,7 @@ from flowctl.journal import (
     Document,
     Entry,
     Fenced,
+    Heartbeat,
     Message,
     Run,
     Where,
@@ -54,6 +55,7 @@ class MemoryStore:
         self.rows: dict[int, list[Row]] = {}
         self.identities: set[Identity] = set()
         self.inbox: dict[int, list[bytes]] = {}
+        self.heartbeats: dict[tuple[int, str], Heartbeat] = {}
         self.last_seq = 0
         self.last_message = 0
         self.living: set[str] = set()
@@ -169,6 +171,11 @@ class MemoryJournal:
     def inbox(self, run_id: str, after: int = 0) -> list[Message]:
         messages = map(_decode_message, self._store.inbox.get(self._store.keys.get(run_id, 0), []))
         return [message for message in messages if message.seq > after]
+
+    def heartbeats(self, run_id: str) -> list[Heartbeat]:
+        key = self._store.keys.get(run_id, 0)
+        kept = sorted(self._store.heartbeats.items())
+        return [heartbeat for (run, _), heartbeat in kept if run == key]
 
     def attended(self, run_id: str) -> bool:
         run = self.run(run_id)
@@ -325,6 +332,13 @@ class MemoryJournal:
             elif self.inbox(run.id, seen):
                 run.due_at = 0
             store.runs[run.key] = _encode(run)
+        for key, heartbeat in batch.heartbeats:
+            store.heartbeats[key, heartbeat.path] = heartbeat
+        store.heartbeats = {
+            where: heartbeat
+            for where, heartbeat in store.heartbeats.items()
+            if heartbeat.details is not None and where[0] not in batch.ended
+        }
         batch.settle()
 
     def _put(self, run: Run, message: Message) -> Message:

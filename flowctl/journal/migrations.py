@@ -64,12 +64,23 @@ def m006_keeping(db: Database) -> None:
     """What damage and age are known by: seals, when a document was last asked for, and runs that are gone
     but for their entries.
     """
-    for table in SEALED:
+    for table in ("runs", "inbox", "definitions"):
         db.table(table).add_column("seal", int)
         seal_rows(db, table)
     db.table("documents").add_column("used_at", int)
     db.create_table("discarded", {"run": int}, pk="run")
     db.execute("CREATE INDEX runs_by_origin ON runs (origin) WHERE origin IS NOT NULL")
+
+
+@migrations()
+def m007_heartbeats(db: Database) -> None:
+    """How far the attempts in flight have come."""
+    db.create_table(
+        "heartbeats",
+        {"run": int, "path": str, "attempt": int, "details": str, "seal": int},
+        pk=("run", "path"),
+        not_null={"attempt", "details", "seal"},
+    )
 
 
 def seal_rows(db: Database, table: str) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowctl.journal import Definition, Document, Entry, Message, Run, Where, decode_entry
+from flowctl.journal import Definition, Document, Entry, Heartbeat, Message, Run, Where, decode_entry
 from flowctl.journal.database import Database
 from flowctl.journal.lock import is_alive
 from flowctl.journal.rows import RUN_COLUMNS, from_json, run_from_row
@@ -17,6 +17,7 @@ _RUN = "SELECT " + ", ".join(RUN_COLUMNS) + " FROM runs "  # noqa: S608  # names
 _KEY = "(SELECT key FROM runs WHERE id = ?)"
 _ENTRY = "SELECT seq, path, kind, attempt, generation, at, data, hash FROM entries "
 MESSAGE = "SELECT kind, name, data, at, principal, dedup_id, seq FROM inbox "
+_HEARTBEATS = f"SELECT path, attempt, details FROM heartbeats WHERE run = {_KEY} ORDER BY path"  # noqa: S608
 
 # Names and values are parameters; what is put together is which types are looked for. There is no index:
 # attributes are looked at run by run, newest first, until enough have been found.
@@ -128,6 +129,10 @@ class SqliteReader:
     def inbox(self, run_id: str, after: int = 0) -> list[Message]:
         rows = self._db.rows(MESSAGE + f"WHERE run = {_KEY} AND seq > ? ORDER BY seq", (run_id, after))
         return [message_from_row(run_id, row) for row in rows]
+
+    def heartbeats(self, run_id: str) -> list[Heartbeat]:
+        rows = self._db.rows(_HEARTBEATS, (run_id,))
+        return [Heartbeat(path, attempt, details.encode()) for path, attempt, details in rows]
 
     def attended(self, run_id: str) -> bool:
         row = self._db.row("SELECT session FROM runs WHERE id = ?", (run_id,))

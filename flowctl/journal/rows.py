@@ -14,7 +14,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from flowctl.journal import Change, Entry, Message, Run, chain_hash, encode_entry, genesis, refusals
+from flowctl.journal import (
+    Change,
+    Entry,
+    Heartbeat,
+    Message,
+    Run,
+    chain_hash,
+    encode_entry,
+    genesis,
+    refusals,
+)
 from flowctl.journal.seals import seal_run
 from flowctl.state import ENDED
 
@@ -80,7 +90,7 @@ def accepted(run: Run, key: int) -> Run:
 class Batch:
     """The rows of one commit: ``add`` the changes, write ``created`` and ``rows``, hand the messages of
     ``heirs`` on to their successors, deliver those ``told``, write ``updated`` and what was ``seen`` of each
-    inbox, ``settle``.
+    inbox, keep ``heartbeats`` (with the run's key) and forget those of runs that have ``ended``, ``settle``.
 
     ``tallies`` are those of the runs that ``session`` has claimed; ``last_seq`` and ``last_key`` are the
     highest in use. Runs and entries are told at once where they will be, while they are at hand: a second
@@ -94,6 +104,8 @@ class Batch:
         self.told: list[Message] = []
         self.rows: list[Row] = []
         self.heirs: list[Change] = []
+        self.heartbeats: list[tuple[int, Heartbeat]] = []
+        self.ended: list[int] = []
         self._session = session
         self._before = tallies
         self._after: dict[int, Tally] = {}
@@ -124,6 +136,9 @@ class Batch:
             self._released.append(run.key)
             if run.status in ENDED:
                 run.due_at = None
+                self.ended.append(run.key)
+        if change.heartbeats:
+            self.heartbeats += [(run.key, heartbeat) for heartbeat in change.heartbeats]
         if change.tell is not None:
             self.told.append(change.tell)
         if change.successor is not None:

@@ -23,6 +23,7 @@ SEALED: Mapping[str, tuple[str, ...]] = {
         *("waiting_for", "blocked", "attributes", "pins", "inherited", "origin", "wake_at", "generation"),
     ),
     "inbox": ("kind", "name", "data", "at", "principal", "dedup_id"),
+    "heartbeats": ("path", "attempt", "details"),
     "definitions": ("name", "version", "digest", "deployed_at", "deprecated"),
 }
 """The columns that each table's seal covers."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from flowctl.journal import Change, Document, Fenced, Message, Run, refusals
+from flowctl.journal import Change, Document, Fenced, Heartbeat, Message, Run, refusals
 from flowctl.journal.database import Database
 from flowctl.journal.lock import is_alive
 from flowctl.journal.reader import MESSAGE, SqliteReader, fingerprint, message_from_row
@@ -81,6 +81,11 @@ _NEWS = """
     WHERE seq > ? AND session = ?
     ORDER BY seq
 """
+_KEEP_HEARTBEAT = (
+    "INSERT OR REPLACE INTO heartbeats (run, path, attempt, details, seal) VALUES (?, ?, ?, ?, ?)"
+)
+_FORGET_HEARTBEAT = "DELETE FROM heartbeats WHERE run = ? AND path = ?"
+_FORGET_HEARTBEATS = "DELETE FROM heartbeats WHERE run = ?"
 _RELEASE = "UPDATE runs SET session = NULL, entries = ?, size = ?, head = ? WHERE key = ?"
 
 
@@ -323,6 +328,18 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
     for names, rows in _alike(run_to_row(run) | {"seen": number} for run, number in seen).items():
         statement, parameters = _update(names)
         connection.executemany(statement, map(parameters, rows))
+    for key, heartbeat in batch.heartbeats:
+        _keep(connection, key, heartbeat)
+    connection.executemany(_FORGET_HEARTBEATS, [(key,) for key in batch.ended])
+
+
+def _keep(connection: sqlite3.Connection, key: int, heartbeat: Heartbeat) -> None:
+    path = str(heartbeat.path)
+    if heartbeat.details is None:
+        connection.execute(_FORGET_HEARTBEAT, (key, path))
+    else:
+        row = (path, heartbeat.attempt, heartbeat.details.decode())
+        connection.execute(_KEEP_HEARTBEAT, (key, *row, seal("heartbeats", row)))
 
 
 # A run has thirty columns, of which most are null. Binding a null costs Python as much as SQLite's storing a

@@ -64,6 +64,7 @@ class _Flight(msgspec.Struct, eq=False):
     rests: bool
     _always: bool
     outcome: Future[Outcome]
+    _attempt: Attempt | None = None
     _handle: Handle | None = None
     _told: bool = False
 
@@ -79,7 +80,8 @@ class _Flight(msgspec.Struct, eq=False):
         if isinstance(described, Outcome):
             self._landed(described)
         else:
-            self._handle = core.host.perform(described, self._landed)
+            self._attempt = described
+            self._handle = core.host.perform(described, self._landed, self._heard)
             if self._told:
                 self._handle.cancel()
 
@@ -88,6 +90,13 @@ class _Flight(msgspec.Struct, eq=False):
         self._told = True
         if self._handle is not None:
             self._handle.cancel()
+
+    def _heard(self, details: bytes) -> None:
+        """It has come so far."""
+        attempts, attempt = self._attempts, self._attempt
+        if self in attempts.flying and attempt is not None:
+            attempts.core.heartbeats.keep(attempt.path, attempt.attempt, details)
+            attempts.core.machine.wake()
 
     def _landed(self, outcome: Outcome) -> None:
         attempts = self._attempts

@@ -40,8 +40,8 @@ Ended = tuple[str, Answer]
 
 class _Progress(msgspec.Struct, gc=False):
     """Where a call stands: the attempt's ``number`` from 1, when the first one ``begun``, and what is
-    carried along. A retry of the run begins with 1 again, but for children, which must not get the ids of
-    those there were ``before``.
+    carried along: ``heartbeat`` is how far attempts have come, as JSON. A retry of the run begins with 1
+    again, but for children, which must not get the ids of those there were ``before``.
     """
 
     number: int = 0
@@ -49,7 +49,7 @@ class _Progress(msgspec.Struct, gc=False):
     before: int = 0
     attempted: bool = False
     uncertain: bool = False
-    heartbeat: Any = None
+    heartbeat: bytes | None = None
 
 
 class Calls:
@@ -85,7 +85,8 @@ class Calls:
             if kind == "completed":
                 return answer
             progress.uncertain = progress.uncertain or bool(answer.value.get("uncertain"))
-            progress.heartbeat = answer.value.get("heartbeat")
+            if "heartbeat" in answer.value:
+                progress.heartbeat = msgspec.json.encode(answer.value["heartbeat"])
             if kind == "cancelled":
                 raise self._interrupted(self._cancelled_scope(path), progress, answer, attempted=True)
             if "retry_at" not in answer.value:
@@ -172,7 +173,9 @@ class Calls:
         if call.kind != "activity":  # the engine knows what became of it
             outcome = await self._make(path, call, progress)
             return self._record_end(path, call, progress, outcome)
+        left = self._core.heartbeats.of(path, number)
         if self._core.trampoline.cancelled() is not None:
+            self._core.heartbeats.clear(path)
             return "cancelled", record.primary(path, "cancelled", {"uncertain": True}, number)
         progress.uncertain, before = True, progress.uncertain
         await self._ready(path, call, progress)
@@ -186,8 +189,10 @@ class Calls:
         if call.retry.on_worker_lost == "fail" or lost >= MAX_LOST_WORKERS:
             failure = Failure("WorkerLost", f"the worker was lost {lost} times in attempt {number}")
             data = {"error": failure.at(path, number).to_json(), "uncertain": True}
+            data |= self._came(path, left)
             return "failed", record.primary(path, "failed", data, number)
         record.rider(path, "lost", {"count": lost}, number)
+        progress.heartbeat = left or progress.heartbeat
         outcome = await self._make(path, call, progress)
         if outcome.cancelled and outcome.failure is not None and outcome.failure.type == "Cancelled":
             # It was called off before it began, or without an answer; and the lost one had begun.
@@ -235,7 +240,7 @@ class Calls:
             call.heartbeat_timeout,
             run.principal,
             run.trace_id,
-            progress.heartbeat,
+            None if progress.heartbeat is None else msgspec.json.decode(progress.heartbeat),
             now,
             now + timeout,
             call.kind,
@@ -252,15 +257,17 @@ class Calls:
             if outcome.secret:
                 data["secret_output"] = True
             answer = record.primary(path, "completed", data, number)
+            if self._core.heartbeats.kept:
+                self._core.heartbeats.clear(path)
             output = msgspec.json.decode(outcome.value)
             return "completed", Answer(output, answer.at, answer.order, number)
         data = {"secret": True} if call.secret else {}
         if outcome.uncertain:
             data["uncertain"] = True
+        came = self._came(path, outcome.heartbeat or self._core.heartbeats.of(path, number))
         if self._core.trampoline.cancelled() is not None:
             return "cancelled", record.primary(path, "cancelled", data, number)
-        if outcome.heartbeat is not None:
-            data["heartbeat"] = outcome.heartbeat
+        data |= came
         failure = outcome.failure
         if failure.type == "Timeout" and self._total_is_over(call, progress):
             failure = _total_timeout(call)
@@ -268,6 +275,11 @@ class Calls:
         if retry_at is not None:
             data["retry_at"] = retry_at
         return "failed", record.primary(path, "failed", data | {"error": failure.to_json()}, number)
+
+    def _came(self, path: Path, details: bytes | None) -> dict[str, Any]:
+        """How far a failed attempt came: on record from now on, and so nowhere else."""
+        self._core.heartbeats.clear(path)
+        return {} if details is None else {"heartbeat": msgspec.Raw(details)}
 
     def _retry(
         self, path: Path, call: Call, progress: _Progress, failure: Failure
@@ -323,7 +335,7 @@ class Calls:
 
 def _carry_on(progress: _Progress, call: Call, made: Made) -> None:
     """The call was made before the run was retried."""
-    progress.attempted, progress.uncertain = True, made.uncertain
+    progress.attempted, progress.uncertain, progress.heartbeat = True, made.uncertain, made.heartbeat
     if call.kind != "activity":
         progress.number = progress.before = made.number
 

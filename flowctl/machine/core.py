@@ -8,6 +8,7 @@ from typing import Protocol
 from flowctl.errors import Blocked, Failure
 from flowctl.journal import Run
 from flowctl.machine.gate import Gate
+from flowctl.machine.heartbeats import Heartbeats
 from flowctl.machine.host import Host
 from flowctl.machine.record import Record
 from flowctl.trampoline import Trampoline
@@ -51,6 +52,7 @@ class Core:
     __slots__ = (
         "dropped",
         "gate",
+        "heartbeats",
         "held",
         "host",
         "machine",
@@ -61,11 +63,14 @@ class Core:
         "waiting",
     )
 
-    def __init__(self, machine: Resumes, run: Run, host: Host, record: Record) -> None:
+    def __init__(
+        self, machine: Resumes, run: Run, host: Host, record: Record, heartbeats: Heartbeats
+    ) -> None:
         self.machine = machine
         self.run = run
         self.host = host
         self.record = record
+        self.heartbeats = heartbeats
         self.trampoline = Trampoline()
         self.gate = Gate(self.trampoline)
         self.waiting: dict[str, Waiting] = {}

@@ -275,7 +275,9 @@ class _Stillness:
         """See ``Host``."""
         return _Never()
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
         """See ``Host``. Never asked: nothing is committed."""
         return _Never()
 

@@ -39,8 +39,14 @@ class Host(Protocol):
     def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
         """Call back at ``when`` or later, never earlier."""
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
-        """Make one attempt of an activity, and call back once."""
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
+        """Make one attempt of an activity, and call back once (``done``). ``heard`` is for a host that loses
+        the attempts in flight when its process dies: it is given the details of heartbeats that the next
+        attempt is to have then, as canonical JSON and not too often, and commits them. One whose attempts
+        survive it hands their latest details on by itself.
+        """
 
     def declared(self, activity: str) -> Policy | None:
         """The activity's own policy. Raises ``Blocked`` if it is not installed."""

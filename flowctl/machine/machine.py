@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flowctl.errors import Blocked, Cancelled, Failure, safe_text
-from flowctl.journal import Change, Entry, Message, Run, secrecy
+from flowctl.journal import Change, Entry, Heartbeat, Message, Run, secrecy
 from flowctl.machine.branches import all_of, first_of
 from flowctl.machine.calls import Calls
 from flowctl.machine.core import Core
 from flowctl.machine.deadlines import Deadlines
+from flowctl.machine.heartbeats import Heartbeats
 from flowctl.machine.host import Handle, Host
 from flowctl.machine.record import Record
 from flowctl.machine.requests import Requests
@@ -37,12 +38,21 @@ class Machine:
     """``begin`` it, let it ``receive`` messages, ``take`` what it wants committed and say when it is
     ``committed``, ``drop`` it.
 
-    ``new`` says that the run's row is yet to be created, with the first commit. ``reopened`` tells that the
+    ``new`` says that the run's row is yet to be created, with the first commit. ``heartbeats`` are those that
+    the journal has. ``reopened`` tells that the
     run goes on from another place of its record than the machine is at: ``begin_again``, once that is
     durable.
     """
 
-    def __init__(self, run: Run, entries: Iterable[Entry], host: Host, *, new: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        entries: Iterable[Entry],
+        host: Host,
+        *,
+        new: bool = False,
+        heartbeats: Iterable[Heartbeat] = (),
+    ) -> None:
         self.run = run
         self.seen = 0
         self._host = host
@@ -53,6 +63,7 @@ class Machine:
         self._row_changed = False
         self._info: RunInfo | None = None
         self._successor: Run | None = None
+        self._heartbeats = Heartbeats(heartbeats)
         self._assemble(entries)
 
     def _assemble(self, entries: Iterable[Entry]) -> None:
@@ -62,7 +73,7 @@ class Machine:
         self._timer: Handle | None = None
         self._released: list[Callable[[], None]] = []
         self._record = self._recall(entries)
-        self._core = Core(self, run, host, self._record)
+        self._core = Core(self, run, host, self._record, self._heartbeats)
         self._root = self._core.trampoline.root
         self._holds: dict[str, Future[None]] = {}
         self._deadlines = Deadlines(self._core)
@@ -164,8 +175,8 @@ class Machine:
         self._awake, self._committing = False, True
         self._released += self._attempts.effects
         self._attempts.effects = []
-        entries = self._record.take_pending()
-        if not entries and not self._row_changed and not self._new:
+        entries, heartbeats = self._record.take_pending(), self._heartbeats
+        if not entries and not self._row_changed and not self._new and not heartbeats.news:
             return None
         change = Change(
             self.run,
@@ -175,6 +186,8 @@ class Machine:
             release=self.ended,
             seen=self.seen,
         )
+        if heartbeats.news:
+            change.heartbeats = heartbeats.take()
         if self._successor is not None:
             change.successor, change.received = self._successor, frozenset(self._record.received)
             self._successor = None
@@ -511,6 +524,7 @@ class Machine:
     def _stop(self, blocked: Blocked) -> None:
         """The run cannot go on here at all: forget what was not committed, and park it."""
         self._record.take_pending()
+        self._heartbeats.take()
         self._attempts.effects = []
         self._set_status(RunStatus.PAUSED if self._record.standing.paused else RunStatus.BLOCKED)
         self._row(waiting_for=None, blocked=_blocked_json(blocked), wake_at=None)

@@ -25,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from flowctl.machine.standing import Key
 from flowctl.path import ROOT, Path
 from flowctl.runtime import Answer
@@ -46,12 +48,13 @@ _INTERRUPTS = frozenset({"timed_out", "first_failed", "winner", "left", "cancel_
 
 
 class Made(NamedTuple):
-    """The attempts of a step that were forgotten: the ``number`` of the last one, and whether the outcome of
-    some is ``uncertain``.
+    """The attempts of a step that were forgotten: the ``number`` of the last one, whether the outcome of
+    some is ``uncertain``, and how far they came (``heartbeat``, as JSON).
     """
 
     number: int = 0
     uncertain: bool = False
+    heartbeat: bytes | None = None
 
 
 def reopen(facts: dict[Key, Answer]) -> dict[str, Made]:
@@ -169,16 +172,17 @@ class _Reopening:
         self._forget_cleanup(path)
         for (_, kind, attempt), fact in forgotten:
             if attempt:
-                self._count(path, kind, attempt, bool(fact.value.get("uncertain")))
+                self._count(path, kind, attempt, fact.value)
             if kind == "failed":
                 self._trace(fact.value["error"], path)
             elif kind in ("timed_out", "first_failed"):
                 self._since(fact.order, path)
 
-    def _count(self, path: Path, kind: str, attempt: int, uncertain: bool) -> None:
-        number, in_doubt = self.made.get(path, Made())
-        if kind == "started" or uncertain:
-            self.made[path] = Made(max(number, attempt), in_doubt or uncertain)
+    def _count(self, path: Path, kind: str, attempt: int, data: Mapping[str, Any]) -> None:
+        known, uncertain = self.made.get(path, Made()), bool(data.get("uncertain"))
+        came = msgspec.json.encode(data["heartbeat"]) if "heartbeat" in data else known.heartbeat
+        if kind == "started" or uncertain or came is not None:
+            self.made[path] = Made(max(known.number, attempt), known.uncertain or uncertain, came)
 
     def _forget_cleanup(self, path: Path) -> None:
         """What ``finally`` did after a step inside of the same ``try``."""

@@ -34,8 +34,10 @@ POLL = 0.05
 class Performs(Protocol):
     """What carries attempts out (``activities.performer.Performer``)."""
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
-        """Make one attempt and call back once, on the loop."""
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
+        """Make one attempt and call back once, on the loop, as ``Host`` says."""
 
 
 def wall_clock() -> int:
@@ -93,7 +95,8 @@ class EmbeddedRuntime:
         """Drive a run that this journal's session has claimed, or that it creates (``new``)."""
         entries = () if new else self.journal.entries(run.id)
         messages = () if new else self.journal.inbox(run.id)
-        machine = Machine(run, entries, self, new=new)
+        heartbeats = () if new else self.journal.heartbeats(run.id)
+        machine = Machine(run, entries, self, new=new, heartbeats=heartbeats)
         if self._holds_back:
             machine.hold_back()
         self._machines[run.id] = machine
@@ -192,11 +195,13 @@ class EmbeddedRuntime:
         """See ``Host``."""
         return self._timers.call_at(when, callback)
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
         """See ``Host``."""
         if attempt.kind != "activity":
             return self.errands.perform(attempt, done)
-        return self._performer.perform(attempt, done)
+        return self._performer.perform(attempt, done, heard)
 
     def declared(self, activity: str) -> Policy | None:
         """See ``Host``."""

@@ -10,8 +10,12 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
+from msgspec.structs import replace
+
+from flowctl import values
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Failure
 from flowctl.journal import Change, Journal, Run
@@ -20,6 +24,9 @@ from flowctl.model import NO_POLICY, Policy
 from flowctl.path import Path
 from flowctl.runtimes.errands import Errands
 from flowctl.runtimes.kin import Kin
+
+Beat = tuple[int, Any]
+"""A heartbeat: when, in milliseconds after the start, and its details, None for none."""
 
 
 class Act(Protocol):
@@ -34,8 +41,8 @@ class Act(Protocol):
         """After how long, in milliseconds."""
 
     @property
-    def heartbeats(self) -> tuple[int, ...]:
-        """When it reports, in milliseconds after the start."""
+    def heartbeats(self) -> tuple[Beat, ...]:
+        """What it reports, in order."""
 
     @property
     def deaf(self) -> bool:
@@ -87,7 +94,9 @@ class VirtualRuntime:
         """Drive a run that this journal's session has claimed, or that it creates (``new``)."""
         entries = () if new else self.journal.entries(run.id)
         messages = () if new else self.journal.inbox(run.id)
-        machine = self._machines[run.id] = Machine(run, entries, self, new=new)
+        heartbeats = () if new else self.journal.heartbeats(run.id)
+        machine = Machine(run, entries, self, new=new, heartbeats=heartbeats)
+        self._machines[run.id] = machine
         machine.begin(interpret, messages)
         self.wake(machine)
         return machine
@@ -149,12 +158,14 @@ class VirtualRuntime:
         """See ``Host``."""
         self._dirty.append(machine)
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
         """See ``Host``. The first of answer, timeout, silence and cancellation ends the attempt."""
         if attempt.kind != "activity":
             return self.errands.perform(attempt, done)
         act = self._script.act(attempt)
-        performance = _Performance(self, attempt, act, done)
+        performance = _Performance(self, attempt, act, done, heard)
         performance.begin()
         return performance
 
@@ -193,17 +204,27 @@ class _Performance:
     """One scripted attempt under way."""
 
     def __init__(
-        self, runtime: VirtualRuntime, attempt: Attempt, act: Act, done: Callable[[Outcome], None]
+        self,
+        runtime: VirtualRuntime,
+        attempt: Attempt,
+        act: Act,
+        done: Callable[[Outcome], None],
+        heard: Callable[[bytes], None],
     ) -> None:
         self._runtime = runtime
         self._attempt = attempt
         self._act = act
         self._done = done
+        self._heard = heard
+        self._came: bytes | None = None
         self._over = False
 
     def begin(self) -> None:
         """Schedule how it ends."""
         now, act, attempt = self._runtime.now(), self._act, self._attempt
+        for moment, details in act.heartbeats:
+            if details is not None:
+                self._runtime.call_at(now + moment, partial(self._beat, values.encode(details)))
         if act.duration is not None:
             self._runtime.call_at(now + act.duration, lambda: self._end(act.outcome))
         self._runtime.call_at(now + attempt.timeout, lambda: self._end(_silent("Timeout", attempt.timeout)))
@@ -217,13 +238,18 @@ class _Performance:
             outcome = Outcome(failure=Failure("Cancelled", "told to stop"), uncertain=True, cancelled=True)
             self._runtime.call_at(self._runtime.now(), lambda: self._end(outcome))
 
+    def _beat(self, details: bytes) -> None:
+        if not self._over:
+            self._came = details
+            self._heard(details)
+
     def _silence(self) -> int | None:
         """When, after the start, it has not been heard of for too long."""
         limit = self._attempt.heartbeat_timeout
         if limit is None:
             return None
         heard = 0
-        for beat in (*self._act.heartbeats, self._act.duration):
+        for beat in (*(moment for moment, _ in self._act.heartbeats), self._act.duration):
             if beat is None or beat - heard > limit:
                 return heard + limit
             heard = beat
@@ -232,7 +258,7 @@ class _Performance:
     def _end(self, outcome: Outcome) -> None:
         if not self._over:
             self._over = True
-            self._done(outcome)
+            self._done(outcome if self._came is None else replace(outcome, heartbeat=self._came))
 
 
 def _silent(kind: str, after: int) -> Outcome:

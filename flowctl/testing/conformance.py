@@ -22,7 +22,8 @@ A case is a mapping (``tests/conformance/cases/*.yaml`` holds ours)::
 ``expect`` may hold ``status output error saga attributes memo blocked elapsed``, ``steps outputs errors
 attempts args keys made`` by path, and ``calls waiting_for reached``, which are lists. Of an error only the
 keys given are compared; ``calls`` are the attempts, as ``PATH#ATTEMPT``, in the order in which they were
-made, ``made`` how often a step was. ``says`` are texts that the run's error has in its message, ``hidden``
+made, ``made`` how often a step was, ``resumed`` the details of heartbeats that an attempt (``PATH#ATTEMPT``)
+was told of when it was made last. ``says`` are texts that the run's error has in its message, ``hidden``
 texts that nothing in the status document may show.
 
 ``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
@@ -168,6 +169,7 @@ def unlike(expect: Mapping[str, Any], observed: Observed, *, slack: int = 0) -> 
         "attempts": lambda: {path: _step(observed, path).get("attempt") for path in expect["attempts"]},
         "calls": lambda: observed.calls,
         "made": lambda: {path: _made(observed, path) for path in expect["made"]},
+        "resumed": lambda: {call: _resumed(observed, call) for call in expect["resumed"]},
         "args": lambda: {path: _asked(observed, path, "args") for path in expect["args"]},
         "keys": lambda: {path: _asked(observed, path, "key") for path in expect["keys"]},
         "says": lambda: [text for text in expect["says"] if text in _message(observed)],
@@ -204,6 +206,11 @@ def _step(observed: Observed, path: str) -> Mapping[str, Any]:
 
 def _asked(observed: Observed, path: str, what: str) -> Any:
     return next((getattr(asked, what) for asked in observed.asked if asked.path == path), None)
+
+
+def _resumed(observed: Observed, call: str) -> Any:
+    made = [asked for asked in observed.asked if f"{asked.path}#{asked.attempt}" == call]
+    return made[-1].heartbeat if made else "it was never made"
 
 
 def _written(name: str, document: Mapping[str, Any]) -> str:

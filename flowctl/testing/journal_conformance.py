@@ -29,7 +29,7 @@ from flowctl.errors import (
     StorageError,
     VersionTaken,
 )
-from flowctl.journal import Change, Document, Entry, Fact, Fenced, Journal, Message, Run, Scalar
+from flowctl.journal import Change, Document, Entry, Fact, Fenced, Heartbeat, Journal, Message, Run, Scalar
 from flowctl.journal.verify import verify_chain
 from flowctl.path import ROOT, Path
 
@@ -798,7 +798,51 @@ class TakingUp:
         assert other.workers() == 0
 
 
-class JournalConformance(Accepting, Committing, Claiming, Messages, Finding, Registry, TakingUp, Closing):
+class Heartbeats:
+    """How far attempts in flight have come."""
+
+    def test_of_each_path_the_latest_is_kept_for_everybody(self, store: Store) -> None:
+        journal = store.open()
+        run, other = claimed(journal), claimed(journal, "order-2")
+        _beat(journal, run, Heartbeat("a", 1, b"1"), Heartbeat("b", 2, b'{"page":7}'))
+        _beat(journal, other, Heartbeat("a", 1, b"3"))
+        _beat(journal, run, Heartbeat("a", 2, b"2"))
+        assert store.open().heartbeats("order-1") == [
+            Heartbeat("a", 2, b"2"),
+            Heartbeat("b", 2, b'{"page":7}'),
+        ]
+        assert journal.entries("order-1") == []
+
+    def test_one_that_is_not_needed_is_gone(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        _beat(journal, run, Heartbeat("a", 1, b"1"), Heartbeat("b", 1, b"2"))
+        _beat(journal, run, Heartbeat("a", 1), Heartbeat("c", 1))
+        assert journal.heartbeats("order-1") == [Heartbeat("b", 1, b"2")]
+
+    def test_they_outlive_their_writer(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        run = claimed(one)
+        _beat(one, run, Heartbeat("a", 1, b"1"))
+        _kill(store, run)
+        claimed(other)
+        assert other.heartbeats("order-1") == [Heartbeat("a", 1, b"1")]
+        with refused(Fenced):
+            _beat(one, run, Heartbeat("a", 1, b"2"))
+        assert other.heartbeats("order-1") == [Heartbeat("a", 1, b"1")]
+
+    def test_a_run_that_has_ended_has_none(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        _beat(journal, run, Heartbeat("a", 1, b"1"))
+        run.status = "terminated"
+        journal.commit([Change(run, [], state_changed=True, release=True)])
+        assert journal.heartbeats("order-1") == []
+
+
+class JournalConformance(
+    Accepting, Committing, Claiming, Messages, Finding, Registry, TakingUp, Heartbeats, Closing
+):
     """All of it. Subclass it with a fixture ``store``, a ``Store``."""
 
 
@@ -832,6 +876,10 @@ def _rest(journal: Journal, run: Run, *, due_at: int | None, seen: int = 0) -> N
 
 def _ended(parent: str) -> Message:
     return Message(parent, "child", "order-1", None, NOW)
+
+
+def _beat(journal: Journal, run: Run, *heartbeats: Heartbeat) -> None:
+    journal.commit([Change(run, [], heartbeats=heartbeats)])
 
 
 def _kill(store: Store, run: Run) -> None:

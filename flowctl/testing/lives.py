@@ -69,7 +69,7 @@ class Services(Mocks):
         waited = max(0, now - self._begun.setdefault((called.key, called.attempt), now))
         if act.duration is None or not waited:
             return act
-        beats = tuple(max(0, beat - waited) for beat in act.heartbeats)
+        beats = tuple((max(0, moment - waited), details) for moment, details in act.heartbeats)
         return dataclasses.replace(act, duration=max(0, act.duration - waited), heartbeats=beats)
 
     def is_over(self, called: Called, outcome: Outcome) -> None:

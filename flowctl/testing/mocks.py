@@ -23,6 +23,7 @@ from flowctl.errors import Blocked, Failure, FlowctlError
 from flowctl.expressions import FUNCTIONS, Function, Template, template
 from flowctl.model import Policy
 from flowctl.path import Path
+from flowctl.runtimes.virtual import Beat
 from flowctl.testing.effects import Ledger
 from flowctl.testing.expectations import Mismatch, missing
 from flowctl.testing.failures import Fault, label
@@ -43,7 +44,7 @@ class Act:
 
     outcome: Outcome
     duration: int | None = 0
-    heartbeats: tuple[int, ...] = ()
+    heartbeats: tuple[Beat, ...] = ()
     deaf: bool = False
 
 
@@ -98,7 +99,8 @@ class Answer:
         outcome = Outcome(failure=self.failure)
         if self.failure is None:
             outcome = Outcome(value=values.encode(self.value.render(Roots(roots)).value))
-        return Act(outcome, self.duration, self.heartbeats, self.deaf)
+        beats = tuple((beat, None) for beat in self.heartbeats)
+        return Act(outcome, self.duration, beats, self.deaf)
 
 
 Answers = Sequence[Answer]

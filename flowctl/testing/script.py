@@ -6,7 +6,8 @@ attempt, the last one standing for all later ones. An act is a mapping:
     return: VALUE         succeed with VALUE (the default: null)
     raise: TYPE           fail with an error of that type; ``message``, ``details`` and ``types`` may be given
     after: DURATION       take that long; ``hang: true`` for ever
-    heartbeats: [D, …]    report at these moments after the start
+    heartbeats: [D, …]    report at these moments after the start, or ``{at: D, details: VALUE}`` each: of
+                          details that come within a second, a process that dies may leave only the first
     deaf: true            go on when told to stop
     until: DURATION       be like this only for attempts that begin by then, counted from the start; later
                           ones succeed with null
@@ -31,6 +32,7 @@ from flowctl.errors import Blocked, Failure
 from flowctl.model import Policy
 from flowctl.path import Path
 from flowctl.runtimes.virtual import Act as Playable
+from flowctl.runtimes.virtual import Beat
 from flowctl.testing.world import START
 
 
@@ -40,7 +42,7 @@ class Act:
 
     outcome: Outcome
     duration: int | None = 0
-    heartbeats: tuple[int, ...] = ()
+    heartbeats: tuple[Beat, ...] = ()
     deaf: bool = False
     until: int | None = None
 
@@ -60,20 +62,23 @@ class Act:
         else:
             outcome = Outcome(value=values.encode(data.get("return")))
         duration = None if data.get("hang") else parse_duration(data.get("after", "0s"))
-        beats = tuple(parse_duration(beat) for beat in data.get("heartbeats", ()))
+        beats = tuple(_beat(beat) for beat in data.get("heartbeats", ()))
         until = parse_duration(data["until"]) if "until" in data else None
         return cls(outcome, duration, beats, bool(data.get("deaf")), until)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Asked:
-    """One entry of the ledger: an attempt that was really asked for, by a run of the case."""
+    """One entry of the ledger: an attempt that was really asked for, by a run of the case. ``heartbeat`` is
+    what it was told of how far others had come.
+    """
 
     path: str
     attempt: int
     key: str
     args: Any
     run: str
+    heartbeat: Any = None
 
 
 class ScriptedActivities:
@@ -98,7 +103,8 @@ class ScriptedActivities:
     def act(self, attempt: Attempt) -> Act:
         """The answer to this attempt."""
         args, _ = reveal(attempt.args, attempt.secrets, self.secrets.get)
-        asked = Asked(str(attempt.path), attempt.attempt, attempt.idempotency_key, args, attempt.run_id)
+        where = (str(attempt.path), attempt.attempt, attempt.idempotency_key)
+        asked = Asked(*where, args, attempt.run_id, attempt.last_heartbeat)
         return self._answer(attempt.name, asked, attempt.started_at - START)
 
     def ended(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -129,7 +135,8 @@ class ScriptedActivities:
     def _activity(self, name: str) -> Activity:
         async def scripted(ctx: ActivityContext, **args: Any) -> Any:
             now = round(asyncio.get_running_loop().time() * 1000)
-            asked = Asked(str(ctx.path), ctx.attempt, ctx.idempotency_key, args, ctx.run_id)
+            where = (str(ctx.path), ctx.attempt, ctx.idempotency_key)
+            asked = Asked(*where, args, ctx.run_id, ctx.last_heartbeat)
             act = self._answer(name, asked, now)
             await play(act, ctx)
             if act.outcome.failure is not None:
@@ -151,6 +158,13 @@ class ScriptedActivities:
 _NOTHING = Act(Outcome(value=b"null"))
 
 
+def _beat(data: Any) -> Beat:
+    """A heartbeat as it is written: a moment, or a mapping."""
+    if isinstance(data, Mapping):
+        return parse_duration(data["at"]), data["details"]
+    return parse_duration(data), None
+
+
 def _acts(acts: Any) -> Sequence[Act]:
     return [Act.parse(act) for act in (acts if isinstance(acts, list) else [acts])]
 
@@ -159,9 +173,9 @@ async def play(act: Playable, ctx: ActivityContext) -> None:
     """Take as long as the act takes, with its heartbeats, and deaf if it is."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    moments = [(beat, True) for beat in act.heartbeats]
-    moments.append((act.duration if act.duration is not None else parse_duration("3650d"), False))
-    for moment, beats in moments:
+    end = act.duration if act.duration is not None else parse_duration("3650d")
+    moments = [(*beat, True) for beat in act.heartbeats]
+    for moment, details, beats in [*moments, (end, None, False)]:
         while (left := begun + moment / 1000 - loop.time()) > 0:
             try:
                 await asyncio.sleep(left)
@@ -169,7 +183,7 @@ async def play(act: Playable, ctx: ActivityContext) -> None:
                 if not act.deaf:
                     raise
         if beats:
-            ctx.heartbeat(moment)
+            ctx.heartbeat(details)
 
 
 def exception_of(failure: Failure) -> Exception:

@@ -217,16 +217,18 @@ class _Runtime(VirtualRuntime):
         super().__init__(journal, script, **options)
         self._performs = script
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
         """See ``Host``."""
         if attempt.kind != "activity":
-            return super().perform(attempt, done)
+            return super().perform(attempt, done, heard)
 
-        def heard(outcome: Outcome) -> None:
+        def ended(outcome: Outcome) -> None:
             self._performs.ended(attempt, outcome)
             done(outcome)
 
-        return super().perform(attempt, heard)
+        return super().perform(attempt, ended, heard)
 
 
 def _message(event: Event, run_id: str) -> Message:

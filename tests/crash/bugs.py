@@ -77,10 +77,10 @@ def undo_twice() -> None:
     """What undoes a step is called twice."""
     perform = EmbeddedRuntime.perform
 
-    def eager(runtime: EmbeddedRuntime, attempt: Any, done: Any) -> Any:
+    def eager(runtime: EmbeddedRuntime, attempt: Any, done: Any, heard: Any) -> Any:
         if str(attempt.path).endswith(".undo"):
-            perform(runtime, attempt, lambda outcome: None)
-        return perform(runtime, attempt, done)
+            perform(runtime, attempt, lambda outcome: None, heard)
+        return perform(runtime, attempt, done, heard)
 
     put(EmbeddedRuntime, "perform", eager)
 
