@@ -65,9 +65,9 @@ def flowctl_resolve_secret(name: str) -> str | None:
 
 @hookspec
 def flowctl_on_event(event: Mapping[str, Any]) -> None:
-    """Something happened in the life of a run or a step; ``event`` is JSON with at least ``type`` and
-    ``run_id``.
+    """Something happened in the life of a run or a step. ``event`` is a CloudEvent: ``specversion id source
+    type subject time datacontenttype data``; see ``engine.events`` for the types.
 
-    Told after it became durable, on the event loop: hand over what takes time. An event may be told again
-    after a crash.
+    Told after it became durable, in a thread of its own, one event after the other: no run waits for it. The
+    same event always has the same ``id``.
     """

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from pluggy import HookImpl, PluginManager
 
+    from flowctl.activities.performer import Around
     from flowctl.expressions import Function
 
 GROUP = "flowctl"
@@ -88,13 +89,15 @@ class _Source(msgspec.Struct, frozen=True):
 
 class Plugins:
     """All that plugins brought: ``activities`` and ``functions`` by name, ``described`` and ``problems`` in
-    order of loading; ``secrets`` are who has those."""
+    order of loading; ``secrets`` are who has those; ``telemetry`` is the module ``flowctl.telemetry``, None if
+    nobody asked for it."""
 
     def __init__(self, secrets: SecretSettings | None = None) -> None:
         self.activities: dict[str, Activity] = {}
         self.functions: dict[str, Callable[..., Any]] = {}
         self.described: list[PluginInfo] = []
         self.problems: list[Problem] = []
+        self.around: Around | None = None
         self._owners: dict[str, str] = {}
         self._resolvers: list[Resolver] = []
         self._listeners: list[tuple[str, Callable[..., Any]]] = []
@@ -110,6 +113,11 @@ class Plugins:
         from flowctl.expressions import extended
 
         return extended(self.functions)
+
+    @property
+    def listens(self) -> bool:
+        """Whether any plugin does."""
+        return bool(self._listeners)
 
     def emit(self, event: Mapping[str, Any]) -> None:
         """Tell every plugin that listens. What they raise is logged."""

@@ -43,6 +43,9 @@ from flowctl.errors import Failure, InvalidOutput, PayloadTooLarge
 
 Done = Callable[[Outcome], None]
 
+Around = Callable[[Attempt], contextlib.AbstractContextManager[object]]
+"""Made for each call of an activity, and entered around it, where it is called: its thread, or its task."""
+
 Heard = Callable[[bytes], None]
 """Is given the details of a heartbeat, as canonical JSON without secrets."""
 
@@ -67,6 +70,7 @@ class Performer:
         loop: asyncio.AbstractEventLoop,
         threads: int = MAX_THREADS,
         processes: int = MAX_PROCESSES,
+        around: Around | None = None,
     ) -> None:
         self.loop = loop
         self.runners = Runners(loop)
@@ -74,6 +78,7 @@ class Performer:
         self.processes = Threads(loop, processes)  # a process is waited for in a thread
         self.children = Children()
         self.resources = Resources(loop)
+        self.around = around
         self.closed = False
         self._activities = activities
         self._resolve_secret = resolve_secret
@@ -291,7 +296,12 @@ class _Coroutine(_Call):
 
     async def run(self) -> None:
         try:
-            outcome = self.answered(await self.activity.function(**self.bind()))
+            if self.owner.around is None:
+                value = await self.activity.function(**self.bind())
+            else:
+                with self.owner.around(self.attempt):
+                    value = await self.activity.function(**self.bind())
+            outcome = self.answered(value)
         except BaseException as error:
             outcome = self.raised(error)
         self.finish(outcome)
@@ -331,7 +341,10 @@ class _Thread(_Call):
     def work(self) -> Outcome:
         """The call, in its thread."""
         try:
-            return self.answered(self.activity.function(**self.bind()))
+            if self.owner.around is None:
+                return self.answered(self.activity.function(**self.bind()))
+            with self.owner.around(self.attempt):
+                return self.answered(self.activity.function(**self.bind()))
         except BaseException as error:
             return self.raised(error)
 

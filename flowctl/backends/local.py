@@ -53,6 +53,8 @@ class LocalBackend:
                 sought=plugins.secrets.sought if plugins is not None else nobody_has,
                 settings=self._settings or NO_POLICY,
                 build_workflow=partial(build, functions=self._functions),
+                listener=plugins.emit if plugins is not None and plugins.listens else None,
+                around=plugins.around if plugins is not None else None,
             )
         return self._made
 
@@ -357,6 +359,8 @@ class LocalBackend:
 
     def close(self) -> None:
         """See ``Backend``."""
+        if self._made is not None:
+            self._made.close()
         self._journal.close()
 
 

@@ -17,9 +17,10 @@ import msgspec
 
 from flowctl import values
 from flowctl.activities import Activity
-from flowctl.activities.performer import Performer
+from flowctl.activities.performer import Around, Performer
 from flowctl.document import build
 from flowctl.document.closure import Closure
+from flowctl.engine.events import Listener, Telling
 from flowctl.engine.session import Session
 from flowctl.errors import (
     InvalidInput,
@@ -55,7 +56,8 @@ def nobody_has(secret: str) -> str:
 
 class Engine:
     """Runs on one journal. ``secret`` returns a secret's value or None, and ``sought`` says why there is
-    none; ``observe`` is told of every commit.
+    none; ``listener`` hears what happens (``events``), None if nobody does; ``telemetry`` is entered around
+    each call of an activity.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Engine:
         settings: Policy = NO_POLICY,
         clock: Callable[[], int] = wall_clock,
         build_workflow: Callable[[Mapping[str, Any], str], Workflow] = build,
+        listener: Listener | None = None,
+        around: Around | None = None,
     ) -> None:
         self.journal = journal
         self._activities = activities
@@ -77,8 +81,11 @@ class Engine:
         self.clock = clock
         self._workflow = functools.lru_cache(maxsize=256)(self._load)
         self.kin = Kin(journal, self._workflow, clock)
-        self.operations = Operations(journal, clock)
-        self.versions = Versions(journal, clock)
+        self._around = around
+        self._telling = Telling(listener, journal) if listener is not None else None
+        told = self.observed(None)
+        self.operations = Operations(journal, clock, told)
+        self.versions = Versions(journal, clock, told)
         self._build = build_workflow
 
     # --- accepting: durable on return
@@ -344,7 +351,26 @@ class Engine:
 
     def performer(self, loop: asyncio.AbstractEventLoop) -> Performer:
         """What carries attempts out on ``loop``."""
-        return Performer(self._activities, resolve_secret=self._secret, loop=loop)
+        return Performer(self._activities, resolve_secret=self._secret, loop=loop, around=self._around)
+
+    def observed(self, observe: CommitObserver | None) -> CommitObserver | None:
+        """Who is told of a commit: ``observe``, and whoever listens to events."""
+        telling = self._telling
+        if telling is None:
+            return observe
+        if observe is None:
+            return telling.tell
+
+        def both(change: Change) -> None:
+            observe(change)
+            telling.tell(change)
+
+        return both
+
+    def close(self) -> None:
+        """Let those who listen hear the last; the journal stays open."""
+        if self._telling is not None:
+            self._telling.close()
 
 
 def _check_repetition(repetition: Repetition, origin: Run, start: str) -> None:

@@ -41,7 +41,7 @@ class Session:
             settings=engine._settings,
             clock=engine.clock,
             settled=self._news.set,
-            committed=observe,
+            committed=engine.observed(observe),
             failed=self._broke,
             kin=engine.kin,
         )

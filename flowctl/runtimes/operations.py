@@ -27,9 +27,15 @@ class Operations:
     All raise ``RunNotFound``, and ``RunClosed`` for a run that has ended.
     """
 
-    def __init__(self, journal: Journal, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Callable[[], int],
+        committed: Callable[[Change], None] | None = None,
+    ) -> None:
         self._journal = journal
         self._clock = clock
+        self._committed = committed
 
     def pause(self, run_id: str, *, principal: str | None = None) -> Run:
         """Let nothing new begin in a run. What is under way ends, and no clock stops."""
@@ -109,7 +115,7 @@ class Operations:
             entries, messages = self._journal.entries(run.id), self._journal.inbox(run.id)
             change = requests.apply(run, entries, messages, self._clock)
             change.tell = end_of_child(change.run, self._clock())
-        self._journal.commit([change])
+        self._commit(change)
         return change.run
 
     def _reopen(self, run: Run, about: dict[str, Any]) -> Run:
@@ -120,8 +126,13 @@ class Operations:
         if claimed.status in ENDED:
             entries, messages = self._journal.entries(run.id), self._journal.inbox(run.id)
             change = requests.reopen(claimed, entries, messages, self._clock, about)
-        self._journal.commit([change])
+        self._commit(change)
         return change.run
+
+    def _commit(self, change: Change) -> None:
+        self._journal.commit([change])
+        if self._committed is not None:
+            self._committed(change)
 
     def _children(self, run: Run) -> tuple[list[str], list[str]]:
         """The children that a run waits for, those whose step has not ended; and those that end with it."""

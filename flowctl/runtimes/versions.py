@@ -28,9 +28,15 @@ PAGE = 1_000
 class Versions:
     """The versions of the runs of one journal. ``clock`` is in milliseconds since the epoch."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        clock: Callable[[], int],
+        committed: Callable[[Change], None] | None = None,
+    ) -> None:
         self._journal = journal
         self._clock = clock
+        self._committed = committed
 
     def misfit(self, run: Run, workflow: Workflow) -> Misfit | None:
         """None if the run could go on with this document, else where it could not, and why."""
@@ -60,8 +66,13 @@ class Versions:
                 raise RunClosed(f"run {run.id} is {claimed.status}")
             change = self._migration(claimed, workflow, pin)
         finally:
-            self._journal.commit([change])
+            self._commit(change)
         return change.run
+
+    def _commit(self, change: Change) -> None:
+        self._journal.commit([change])
+        if self._committed is not None:
+            self._committed(change)
 
     def _migration(self, run: Run, workflow: Workflow, pin: Callable[[], Pins]) -> Change:
         entries = self._journal.entries(run.id)
