@@ -36,7 +36,7 @@ import msgspec
 from flowctl.activities import Activity, Resource, declared, declared_resource
 from flowctl.activities.modules import import_file
 from flowctl.activities.resources import named_by
-from flowctl.default_plugins import MODULES
+from flowctl.default_plugins import TELEMETRY, modules
 from flowctl.errors import UsageError, safe_text
 from flowctl.secrets import NO_SETTINGS, Resolver, Secrets, SecretSettings
 
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from pluggy import HookImpl, PluginManager
 
-    from flowctl.activities.performer import Around
     from flowctl.expressions import Function
 
 GROUP = "flowctl"
@@ -97,7 +96,7 @@ class Plugins:
         self.functions: dict[str, Callable[..., Any]] = {}
         self.described: list[PluginInfo] = []
         self.problems: list[Problem] = []
-        self.around: Around | None = None
+        self.telemetry: Any = None
         self._owners: dict[str, str] = {}
         self._resolvers: list[Resolver] = []
         self._listeners: list[tuple[str, Callable[..., Any]]] = []
@@ -139,7 +138,7 @@ def load(
     ``@activity``. ``settings`` are what ``flowctl.toml`` tells plugins, by name; ``project`` is its
     folder. ``secrets`` says where secrets are to be had."""
     loading = _Loading(settings or {}, project, secrets)
-    for module in MODULES:
+    for module in modules(os.environ):
         loading.add(_importable(module, module.rpartition(".")[2], module, None))
     for point in _entry_points() if entry_points else ():
         loading.add(_Source(f"{GROUP}:{point.name}", point.name, _version(point), point.value, point.load))
@@ -148,6 +147,7 @@ def load(
     for folder in dirs:
         for source in loading.files(folder):
             loading.add(source)
+    loading.plugins.telemetry = loading.loaded(TELEMETRY)
     loading.report_settings_of_nobody()
     return loading.plugins
 
@@ -195,6 +195,10 @@ class _Loading:
                 settings = dict(self._settings.get(source.name, {}))
                 hooks["flowctl_configure"](settings=settings, folder=self._project)
             _Registration(self.plugins, source).everything(plugin, hooks)
+
+    def loaded(self, key: str) -> Any:
+        """The plugin of that key, if it was loaded."""
+        return self._manager.get_plugin(key)
 
     def report_settings_of_nobody(self) -> None:
         """A setting that is silently ignored is worse than none."""

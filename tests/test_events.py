@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from flowctl.activities import activity, declared
 from flowctl.document import load
 from flowctl.engine import Engine
 from flowctl.engine import events as subject
-from flowctl.engine.events import Courses
+from flowctl.engine.events import Courses, Listener
 from flowctl.journal import Change
 from flowctl.journal.memory import MemoryJournal
 from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
@@ -70,7 +70,7 @@ async def bad() -> None:
 class Stage:
     """An engine in virtual time with these activities, and what its listener heard."""
 
-    def __init__(self, listener: Callable[[Mapping[str, Any]], object] | None = None) -> None:
+    def __init__(self, listener: Listener | None = None) -> None:
         self.heard: Events = []
         self.loop = VirtualTimeLoop()
         self.journal = MemoryJournal()
@@ -111,7 +111,7 @@ def test_an_event_is_a_cloud_event() -> None:
     stage.run(SAGA)
     stage.engine.close()
     event = stage.heard[12]
-    assert event | {"id": "", "data": {}} == {
+    assert {**event, "id": "", "data": {}} == {
         "specversion": "1.0",
         "id": "",
         "source": "/flowctl/order",
@@ -209,7 +209,11 @@ def test_a_listener_that_hangs_holds_up_no_run(
 ) -> None:
     monkeypatch.setattr(subject, "WAITING", 3)
     never = threading.Event()
-    stage = Stage(lambda event: never.wait())
+
+    def listener(event: Mapping[str, Any]) -> None:
+        never.wait()
+
+    stage = Stage(listener)
     assert stage.run(SAGA) == "compensated"
     assert stage.engine._telling is not None
     stage.engine._telling.close(patience=0.001)

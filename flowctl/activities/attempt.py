@@ -23,6 +23,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     ``heartbeat_timeout`` are durations, measured from the moment the activity is really called; ``deadline``
     is what the activity is told about it. ``last_heartbeat`` are the details that an earlier attempt of the
     same step left, or this one, if its worker was lost. ``secret``: nobody is to see what goes in and out.
+    ``generation`` is how often the run was retried.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     deadline: int
     kind: str = "activity"
     secret: bool = False
+    generation: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):

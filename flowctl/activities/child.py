@@ -116,7 +116,8 @@ class _Host:
             )
         try:
             self._calling = True
-            return _run(activity.function(**arguments))
+            with contextlib.nullcontext() if task.around is None else find(task.around)(attempt):
+                return _run(activity.function(**arguments))
         finally:
             self._calling = False
 

@@ -17,6 +17,7 @@ from typing import Any
 from flowctl.activities.attempt import Attempt
 from flowctl.activities.masking import NOTHING, Mask
 from flowctl.clock import instant
+from flowctl.trace import attempt_span, traceparent
 from flowctl.values import sized
 
 
@@ -41,6 +42,7 @@ class ActivityContext:
     trace_id: str | None = None
     last_heartbeat: Any = None
     activity: str = "activity"
+    generation: int = 0
     _mask: Mask = NOTHING
     _beat: Callable[[bytes | None], None] = lambda details: None
     _told: Callable[[], bool] = lambda: False
@@ -62,10 +64,19 @@ class ActivityContext:
             trace_id=attempt.trace_id,
             last_heartbeat=attempt.last_heartbeat,
             activity=attempt.name,
+            generation=attempt.generation,
             _mask=mask,
             _beat=beat,
             _told=told,
         )
+
+    @property
+    def traceparent(self) -> str | None:
+        """The header that makes whatever is called a part of this attempt's span (W3C Trace Context)."""
+        if self.trace_id is None:
+            return None
+        span = attempt_span(self.run_id, self.path, self.attempt, self.generation)
+        return traceparent(self.trace_id, span)
 
     @property
     def cancelled(self) -> bool:

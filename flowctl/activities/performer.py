@@ -33,6 +33,7 @@ from flowctl.activities.context import ActivityContext
 from flowctl.activities.definition import Activity
 from flowctl.activities.failures import failure_from, masked
 from flowctl.activities.masking import NOTHING, Mask, reveal
+from flowctl.activities.modules import source_of
 from flowctl.activities.process import GRACE, Child, Children, Died
 from flowctl.activities.resources import ResourceFailed, Resources
 from flowctl.activities.runners import Runner, Runners
@@ -71,6 +72,7 @@ class Performer:
         threads: int = MAX_THREADS,
         processes: int = MAX_PROCESSES,
         around: Around | None = None,
+        around_in_child: Around | None = None,
     ) -> None:
         self.loop = loop
         self.runners = Runners(loop)
@@ -79,6 +81,7 @@ class Performer:
         self.children = Children()
         self.resources = Resources(loop)
         self.around = around
+        self.around_in_child = source_of(around_in_child) if around_in_child is not None else None
         self.closed = False
         self._activities = activities
         self._resolve_secret = resolve_secret
@@ -355,7 +358,7 @@ class _Thread(_Call):
 class _Process(_Thread):
     """``isolation="process"``: a thread that waits for a child process, which can be stopped."""
 
-    __slots__ = ("child", "lock", "verdict")
+    __slots__ = ("around", "child", "lock", "verdict")
 
     @property
     def pool(self) -> Threads:
@@ -367,6 +370,7 @@ class _Process(_Thread):
             threading.Lock()
         )  # a child that was given back must not get the signal of its last attempt
         self.verdict: Outcome | None = None
+        self.around = self.owner.around_in_child
         super().begin()
 
     def attach(self, child: Child) -> None:

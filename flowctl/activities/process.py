@@ -71,6 +71,7 @@ class Call(Protocol):
     attempt: Attempt
     arguments: dict[str, Any]
     mask: Mask
+    around: Source | None
 
     def beat(self, details: bytes | None) -> None:
         """The child is alive, and may have come so far."""
@@ -130,20 +131,25 @@ class Child:
         attempt |= {"args": call.arguments, "secrets": {}}
         level = logging.getLogger().getEffectiveLevel()
         try:
-            send(self._write, Task(self._source, attempt, call.activity.memory, level))
+            send(self._write, Task(self._source, attempt, call.activity.memory, level, call.around))
             while True:
                 said: Said = to_said.decode(receive(self._read))
                 match said:
                     case Beat():
                         call.beat(_checked(said.details))
                     case Log():
-                        logging.getLogger(said.logger).log(said.level, "%s", call.mask.text(said.text))
+                        self._log(call, said)
                     case Answer() | Raised():
                         return said
         except (EOFError, OSError, Garbled, msgspec.MsgspecError):
             return self._obituary()
         finally:
             self._pass_on_rest()
+
+    def _log(self, call: Call, said: Log) -> None:
+        attempt = call.attempt
+        where = {"run_id": attempt.run_id, "path": attempt.path, "attempt": attempt.attempt}
+        logging.getLogger(said.logger).log(said.level, "%s", call.mask.text(said.text), extra=where)
 
     def terminate(self) -> None:
         """Ask the process and all it started to end."""

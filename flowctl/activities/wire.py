@@ -25,12 +25,13 @@ _LENGTH = struct.Struct(">I")
 
 class Task(msgspec.Struct, tag=True):
     """Carry out ``attempt`` (the fields of ``Attempt``), whose arguments have their secrets in them.
-    ``memory`` bounds the address space, in bytes."""
+    ``memory`` bounds the address space, in bytes; ``around`` is what is entered around the call."""
 
     source: Source
     attempt: dict[str, Any]
     memory: int | None
     log_level: int
+    around: Source | None = None
 
 
 class Beat(msgspec.Struct, tag=True):

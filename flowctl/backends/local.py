@@ -46,6 +46,8 @@ class LocalBackend:
             from flowctl.model import NO_POLICY
 
             plugins = self._plugins
+            if plugins is not None and plugins.telemetry is not None:
+                plugins.telemetry.begin(self._journal.url)
             self._made = Engine(
                 self._journal,
                 plugins.activities if plugins is not None else {},
@@ -54,7 +56,7 @@ class LocalBackend:
                 settings=self._settings or NO_POLICY,
                 build_workflow=partial(build, functions=self._functions),
                 listener=plugins.emit if plugins is not None and plugins.listens else None,
-                around=plugins.around if plugins is not None else None,
+                telemetry=plugins.telemetry if plugins is not None else None,
             )
         return self._made
 
@@ -361,6 +363,8 @@ class LocalBackend:
         """See ``Backend``."""
         if self._made is not None:
             self._made.close()
+            if self._plugins is not None and self._plugins.telemetry is not None:
+                self._plugins.telemetry.end()
         self._journal.close()
 
 

@@ -11,7 +11,7 @@ import os
 import platform
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from flowctl.clock import format_timestamp
@@ -77,7 +77,7 @@ class Check:
 
 def check_all(database: str, plugins: Plugins) -> list[Check]:
     """Everything, in the order in which one would look. ``database`` is an absolute path or a URL."""
-    checks = [*_versions(), *_plugins(plugins), *_secrets(plugins)]
+    checks = [*_versions(), *_plugins(plugins), *_secrets(plugins), *_telemetry(os.environ)]
     if os.path.isabs(database):
         checks += [*_database(database), *_folder(os.path.dirname(database))]
     else:
@@ -125,6 +125,21 @@ def _secrets(plugins: Plugins) -> Iterator[Check]:
             yield Check(f"secrets: {provider}", "ok", remark)
         else:
             yield Check(f"secrets: {provider}", "warning", f"{remark}: {wrong}", _REMEDIES[provider])
+
+
+def _telemetry(environment: Mapping[str, str]) -> Iterator[Check]:
+    """Whether anything is exported, and where to: never a password that stands in an address."""
+    from urllib.parse import urlsplit
+
+    from flowctl.default_plugins import ASKED_BY, telemetry_asked_by
+
+    name = telemetry_asked_by(environment)
+    if name is None:
+        yield Check("telemetry", "ok", f"off; {ASKED_BY[0]} says where traces and metrics are to go")
+    else:
+        where = urlsplit(environment[name])
+        host = where.netloc.rpartition("@")[2]
+        yield Check("telemetry", "ok", f"on: traces and metrics go to {where.scheme}://{host} ({name})")
 
 
 def _database(path: str) -> Iterator[Check]:

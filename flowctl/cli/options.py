@@ -42,6 +42,18 @@ def shared_options() -> list[click.Parameter]:
             help="Load the Python files in this folder as plugins; may be repeated.  [FLOWCTL_PLUGINS_DIR]",
         ),
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document and nothing else."),
+        click.Option(
+            ["--log-level"],
+            type=click.Choice(["debug", "info", "warning", "error"]),
+            envvar="FLOWCTL_LOG_LEVEL",
+            help="What is logged, at least.  [FLOWCTL_LOG_LEVEL; warning]",
+        ),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(["text", "json"]),
+            envvar="FLOWCTL_LOG_FORMAT",
+            help="How: lines for people, or JSON lines.  [FLOWCTL_LOG_FORMAT; text]",
+        ),
         click.Option(["--debug"], is_flag=True, help="Show the traceback of an error."),
     ]
 
@@ -53,6 +65,8 @@ class Invocation:
     db: str | None
     plugins_dirs: tuple[str, ...]
     json: bool
+    log_level: str | None = None
+    log_format: str | None = None
 
     @functools.cached_property
     def settings(self) -> Settings:
@@ -69,8 +83,11 @@ class Invocation:
         """All plugins, and the problems of those that cannot be used."""
         from pathlib import Path
 
+        from flowctl.cli import logs
         from flowctl.plugins import load
 
+        # Nobody has anything to log who has no plugins.
+        logs.begin(self.log_level or logs.DEFAULT_LEVEL, self.log_format or logs.DEFAULT_FORMAT)
         settings = self.settings
         folders = [Path(folder) for folder in settings.plugins_dirs]
         return load(folders, settings=settings.plugins, project=settings.project, secrets=settings.secrets)
@@ -129,6 +146,8 @@ class Command(click.Command):
             db=own.pop("db") or group.get("db"),
             plugins_dirs=own.pop("plugins_dirs") or group.get("plugins_dirs", ()),
             json=own.pop("as_json") or group.get("as_json", False),
+            log_level=own.pop("log_level") or group.get("log_level"),
+            log_format=own.pop("log_format") or group.get("log_format"),
         )
         return super().invoke(ctx)
 

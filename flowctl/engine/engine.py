@@ -11,7 +11,7 @@ import asyncio
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -42,6 +42,19 @@ from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, RunStatus
 
+
+class Traces(Protocol):
+    """What calls of activities are a part of (``telemetry``)."""
+
+    @property
+    def around(self) -> Around:
+        """Entered around each call in this process."""
+
+    @property
+    def around_in_child(self) -> Around:
+        """The same in a child process; a function of a module."""
+
+
 CommitObserver = Callable[[Change], None]
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -71,7 +84,7 @@ class Engine:
         clock: Callable[[], int] = wall_clock,
         build_workflow: Callable[[Mapping[str, Any], str], Workflow] = build,
         listener: Listener | None = None,
-        around: Around | None = None,
+        telemetry: Traces | None = None,
     ) -> None:
         self.journal = journal
         self._activities = activities
@@ -81,7 +94,7 @@ class Engine:
         self.clock = clock
         self._workflow = functools.lru_cache(maxsize=256)(self._load)
         self.kin = Kin(journal, self._workflow, clock)
-        self._around = around
+        self._telemetry = telemetry
         self._telling = Telling(listener, journal) if listener is not None else None
         told = self.observed(None)
         self.operations = Operations(journal, clock, told)
@@ -351,7 +364,14 @@ class Engine:
 
     def performer(self, loop: asyncio.AbstractEventLoop) -> Performer:
         """What carries attempts out on ``loop``."""
-        return Performer(self._activities, resolve_secret=self._secret, loop=loop, around=self._around)
+        traces = self._telemetry
+        return Performer(
+            self._activities,
+            resolve_secret=self._secret,
+            loop=loop,
+            around=traces.around if traces is not None else None,
+            around_in_child=traces.around_in_child if traces is not None else None,
+        )
 
     def observed(self, observe: CommitObserver | None) -> CommitObserver | None:
         """Who is told of a commit: ``observe``, and whoever listens to events."""

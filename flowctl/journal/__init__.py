@@ -312,6 +312,9 @@ class Journal(Protocol):
     def next_due(self) -> int | None:
         """When the first of the runs that nobody has is due; None if none ever is by itself."""
 
+    def due(self, now: int) -> int:
+        """How many runs nobody has and are due by ``now``: what waits for a worker."""
+
     def workers(self) -> int:
         """How many live sessions are workers."""
 

@@ -185,6 +185,11 @@ class MemoryJournal:
         due = [run.due_at for run in self._all() if run.session is None and run.due_at is not None]
         return min(due, default=None)
 
+    def due(self, now: int) -> int:
+        return sum(
+            run.session is None and run.due_at is not None and run.due_at <= now for run in self._all()
+        )
+
     def workers(self) -> int:
         return len(self._store.workers & self._store.living)
 

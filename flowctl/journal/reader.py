@@ -142,6 +142,10 @@ class SqliteReader:
         [(when,)] = self._db.rows("SELECT min(due_at) FROM runs WHERE session IS NULL AND due_at >= 0")
         return None if when is None else int(when)
 
+    def due(self, now: int) -> int:
+        [(count,)] = self._db.rows("SELECT count(*) FROM runs WHERE session IS NULL AND due_at <= ?", (now,))
+        return int(count)
+
     def workers(self) -> int:
         rows = self._db.rows("SELECT id FROM sessions WHERE worker AND NOT fenced")
         return sum(is_alive(self._db.sessions, session) for (session,) in rows)

@@ -245,6 +245,7 @@ class Calls:
             now + timeout,
             call.kind,
             call.secret,
+            self._core.record.standing.generation,
         )
 
     def _record_end(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:

@@ -705,6 +705,15 @@ class TakingUp:
         _rest(journal, run, due_at=NOW + 5, seen=seen)
         assert journal.next_due() == NOW + 5
 
+    def test_what_waits_for_a_worker_is_counted(self, store: Store) -> None:
+        one, other = store.open(), store.open()
+        one.create(new_run())
+        _rest(one, claimed(one, "order-2"), due_at=NOW + 20)
+        _rest(one, claimed(one, "order-3"), due_at=None)
+        assert [other.due(now) for now in (NOW - 1, NOW, NOW + 20)] == [0, 1, 2]
+        claimed(one)
+        assert other.due(NOW + 20) == 1
+
     def test_a_run_that_has_ended_is_never_due(self, store: Store) -> None:
         journal = store.open()
         run = claimed(journal)
