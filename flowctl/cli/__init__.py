@@ -6,6 +6,7 @@
     inputs        data from outside: ``-i``, ``--input``, ``--payload``
     errors        exceptions as one to three lines, or as JSON
     output        standard output and standard error, whatever stands behind them
+    logs          the log, for people or programs
     runs          run, resume, signal, cancel
     versions      migrate, replay
     driving       driving a run here, or saying that something was recorded
