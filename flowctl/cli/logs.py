@@ -8,10 +8,11 @@ line is a line: what is in a message cannot end it or move the cursor.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 from typing import Any
+
+import msgspec
 
 from flowctl.clock import format_timestamp
 
@@ -61,7 +62,7 @@ class _Json(logging.Formatter):
         line |= {name: getattr(record, name) for name in WHERE if hasattr(record, name)}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return msgspec.json.encode(line, enc_hook=str).decode()
 
 
 class _Text(logging.Formatter):

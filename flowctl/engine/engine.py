@@ -11,7 +11,7 @@ import asyncio
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -20,7 +20,6 @@ from flowctl.activities import Activity
 from flowctl.activities.performer import Around, Performer
 from flowctl.document import build
 from flowctl.document.closure import Closure
-from flowctl.engine.events import Listener, Telling
 from flowctl.engine.session import Session
 from flowctl.errors import (
     InvalidInput,
@@ -41,6 +40,9 @@ from flowctl.runtimes.kin import Kin, check_signal
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, RunStatus
+
+if TYPE_CHECKING:
+    from flowctl.engine.events import Listener, Telling
 
 
 class Traces(Protocol):
@@ -95,7 +97,7 @@ class Engine:
         self._workflow = functools.lru_cache(maxsize=256)(self._load)
         self.kin = Kin(journal, self._workflow, clock)
         self._telemetry = telemetry
-        self._telling = Telling(listener, journal) if listener is not None else None
+        self._telling = _telling(listener, journal) if listener is not None else None
         told = self.observed(None)
         self.operations = Operations(journal, clock, told)
         self.versions = Versions(journal, clock, told)
@@ -391,6 +393,13 @@ class Engine:
         """Let those who listen hear the last; the journal stays open."""
         if self._telling is not None:
             self._telling.close()
+
+
+def _telling(listener: Listener, journal: Journal) -> Telling:
+    """What is imported only by who has a listener."""
+    from flowctl.engine.events import Telling
+
+    return Telling(listener, journal)
 
 
 def _check_repetition(repetition: Repetition, origin: Run, start: str) -> None:
