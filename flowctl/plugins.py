@@ -197,8 +197,9 @@ class _Loading:
             _Registration(self.plugins, source).everything(plugin, hooks)
 
     def loaded(self, key: str) -> Any:
-        """The plugin of that key, if it was loaded."""
-        return self._manager.get_plugin(key)
+        """The plugin of that key, if there is one and all is well with it."""
+        broken = {problem.plugin for problem in self.plugins.problems}
+        return None if key.rpartition(".")[2] in broken else self._manager.get_plugin(key)
 
     def report_settings_of_nobody(self) -> None:
         """A setting that is silently ignored is worse than none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 from flowctl.activities import activity, declared
 from flowctl.document import load
-from flowctl.engine import Engine
+from flowctl.engine import Engine, Worker
 from flowctl.engine import events as subject
 from flowctl.engine.events import Courses, Listener
 from flowctl.journal import Change
@@ -142,11 +143,10 @@ def test_the_same_event_has_the_same_id_whoever_tells_it() -> None:
     stage.engine.close()
     run = stage.journal.run("one")
     assert run is not None
-    again = [
-        event
-        for entry in stage.journal.entries("one")
-        for event in Courses(stage.journal).events(Change(run, [entry]))
-    ]
+    again = []
+    for number, entry in enumerate(stage.journal.entries("one"), 1):
+        run.entries = number
+        again += list(Courses(stage.journal).events(Change(run, [entry])))
     assert again == stage.heard
     assert len({event["id"] for event in again}) == len(again)
 
@@ -157,6 +157,37 @@ def test_what_is_asked_of_a_run_that_nobody_drives_is_told() -> None:
     stage.engine.operations.pause("one")
     stage.engine.operations.terminate("one")
     assert stage.told() == ["run.paused", "run.terminated"]
+
+
+def test_a_worker_that_forgets_what_waits_tells_the_same() -> None:
+    stage = Stage()
+    stage.run(SAGA, drive=False)
+
+    async def work() -> None:
+        while stage.engine.run("one").status != "compensated":
+            await Worker(stage.engine, linger=0).work(drain=True)
+            await asyncio.sleep(0.2)
+
+    run_in_virtual_time(work(), stage.loop)
+    assert stage.told() == TOLD.split("\n")[1:-1]
+    assert stage.engine._telling is not None
+    assert stage.engine._telling._courses._known == {}
+
+
+def test_a_run_that_others_had_in_between_is_met_anew() -> None:
+    stage = Stage()
+    stage.run(SAGA)
+    stage.engine.close()
+    run, entries = stage.journal.run("one"), stage.journal.entries("one")
+    assert run is not None
+    courses, heard = Courses(stage.journal), []
+    for number, entry in enumerate(entries, 1):
+        if number != 3:  # the end of the sleep, and the start of what follows it
+            run.entries = number
+            heard += list(courses.events(Change(run, [entry])))
+    missed = {event["id"][:32] for event in stage.heard} - {event["id"][:32] for event in heard}
+    assert missed == {entries[2].hash.hex()[:32]}
+    assert heard == [event for event in stage.heard if event["id"][:32] not in missed]
 
 
 def test_steps_that_were_in_progress_when_a_run_ends_are_over() -> None:

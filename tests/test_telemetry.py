@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -265,6 +266,23 @@ def test_who_asks_without_the_extra_is_told_what_to_install(
     said = call("plugins", "--json").json["problems"]
     assert [problem["plugin"] for problem in said] == ["telemetry"]
     assert "pip install 'flowctl[otel]'" in said[0]["error"]
+
+
+def test_a_variable_that_makes_no_sense_stops_nothing_but_telemetry(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "-1")
+    monkeypatch.setattr("flowctl.telemetry._telemetry", functools.cache(provide_anew))
+    call: Flowctl = caller(capsys)
+    said = call("run", "undone.yaml", "--db", "t.db", "--json", "--plugins-dir", "plugins")
+    assert (said.code, said.json["status"]) == (1, "compensated")
+    assert "plugin telemetry" in said.err
+
+
+def provide_anew() -> None:
+    setup.provide()
 
 
 def test_doctor_says_where_it_goes_without_a_password(

@@ -20,7 +20,7 @@ import dataclasses
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -100,14 +100,16 @@ class _Step:
 
 
 class _Course:
-    """What is in progress in one run."""
+    """What is in progress in one run, after so many ``entries``."""
 
     def __init__(self) -> None:
+        self.entries = 0
         self.secret = SecretPaths()
         self.open: dict[str, _Step] = {}
 
     def events(self, run: Run, entry: Entry) -> Iterator[Event]:
         """The events of the next entry."""
+        self.entries += 1
         for number, fact in enumerate(entry.facts()):
             name = f"{entry.hash.hex()[:32]}.{number}"
             line = fact_line(run, fact, entry.seq, self.secret)
@@ -214,22 +216,23 @@ class Courses:
 
     def events(self, change: Change) -> Iterator[Event]:
         """What has happened by a commit, which is durable. Reads the journal if the run is met anew."""
-        if not change.entries:
-            return
         run = change.run
-        course = self._known.get(run.id) or self._meet(run, change.entries[0].seq)
-        for entry in change.entries:
-            yield from course.events(run, entry)
+        if change.entries:
+            course = self._course(run, change.entries)
+            for entry in change.entries:
+                yield from course.events(run, entry)
         if change.release:
             self._known.pop(run.id, None)
 
-    def _meet(self, run: Run, before: int) -> _Course:
-        course = self._known[run.id] = _Course()
-        for entry in self._journal.entries(run.id):
-            if entry.seq < before:
-                for _ in course.events(run, entry):
+    def _course(self, run: Run, entries: Sequence[Entry]) -> _Course:
+        """Where the run was before these entries: as we know it, unless others had it in between."""
+        known, before = self._known.get(run.id), run.entries - len(entries)
+        if known is None or known.entries != before:
+            known = self._known[run.id] = _Course()
+            for entry in self._journal.entries(run.id)[:before] if before else ():
+                for _ in known.events(run, entry):
                     pass
-        return course
+        return known
 
 
 class Telling:

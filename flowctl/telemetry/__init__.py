@@ -2,8 +2,8 @@
 events; it is loaded only if somebody asks for it in the environment (``default_plugins.modules``).
 
 Endpoints, headers, intervals, sampling and the names of resources are those of the SDK's own ``OTEL_*``
-variables, which are all that there is to configure. What is needed of them is made when this is imported, so
-an installation without the SDK is named as a plugin that does not load.
+variables, which are all that there is to configure. An installation without the SDK, or with a variable that
+makes no sense to it, is named as a plugin that cannot be used, and nothing else suffers from it.
 
     spans     run, step, attempt: made when they are over, of what the event says
     metrics   counters, durations, and how many runs wait for a worker
@@ -43,6 +43,14 @@ def _telemetry() -> _Telemetry:
     """That of this process."""
     providers = provide()
     return _Telemetry(providers, Spans(providers.tracers), Metrics(providers.meters))
+
+
+@hookimpl
+def flowctl_configure(settings: Mapping[str, Any]) -> None:
+    """Make what is needed, now: what the SDK does not understand is told while plugins are loaded."""
+    if settings:
+        raise UsageError("it has no settings here; the OTEL_… variables say all there is to say")
+    _telemetry()
 
 
 @hookimpl
