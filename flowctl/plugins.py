@@ -88,8 +88,8 @@ class _Source(msgspec.Struct, frozen=True):
 
 class Plugins:
     """All that plugins brought: ``activities`` and ``functions`` by name, ``described`` and ``problems`` in
-    order of loading; ``secrets`` are who has those; ``telemetry`` is the module ``flowctl.telemetry``, None if
-    nobody asked for it."""
+    order of loading; ``secrets`` are who has those; ``telemetry`` is the module ``flowctl.telemetry``, None
+    if nobody asked for it."""
 
     def __init__(self, secrets: SecretSettings | None = None) -> None:
         self.activities: dict[str, Activity] = {}
