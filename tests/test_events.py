@@ -17,7 +17,7 @@ from flowctl.document import load
 from flowctl.engine import Engine, Worker
 from flowctl.engine import events as subject
 from flowctl.engine.events import Courses, Listener
-from flowctl.journal import Change
+from flowctl.journal import Change, is_secret
 from flowctl.journal.memory import MemoryJournal
 from flowctl.testing.loop import VirtualTimeLoop, run_in_virtual_time
 from flowctl.testing.world import START
@@ -219,6 +219,20 @@ steps:
 """)
     assert stage.told()[-1] == "run.completed"
     assert "424242" not in json.dumps(stage.heard)
+
+
+def test_of_a_run_that_is_secret_as_a_whole_no_event_has_data() -> None:
+    """A child of a secret step."""
+    stage = Stage()
+    stage.run(SAGA.replace("n: 1", "n: 424242"))
+    run, entries = stage.journal.run("one"), stage.journal.entries("one")
+    assert run is not None
+    run.input, run.inherited = {"n": 424242}, {"secret": True}
+    assert is_secret(run)
+    heard = list(Courses(stage.journal).events(Change(run, entries)))
+    assert len(heard) == len(TOLD.split("\n")) - 2
+    assert "424242" not in json.dumps(heard)
+    stage.engine.close()
 
 
 def test_a_listener_that_raises_is_logged_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -27,7 +27,7 @@ from urllib.parse import quote
 import msgspec
 
 from flowctl.clock import format_timestamp
-from flowctl.journal import Change, Entry, Fact, Journal, Run
+from flowctl.journal import Change, Entry, Fact, Journal, Run, is_secret
 from flowctl.status import SecretPaths, fact_line, outwards
 
 Event = dict[str, Any]
@@ -102,9 +102,9 @@ class _Step:
 class _Course:
     """What is in progress in one run, after so many ``entries``."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Run) -> None:
         self.entries = 0
-        self.secret = SecretPaths()
+        self.secret = SecretPaths.of(run)
         self.open: dict[str, _Step] = {}
 
     def events(self, run: Run, entry: Entry) -> Iterator[Event]:
@@ -173,7 +173,9 @@ class _Course:
 
 def _of_run(run: Run, fact: Fact, line: Mapping[str, Any], id: str) -> Event:
     name = RUN_EVENTS[fact.kind].format(status=fact.data.get("status"))
-    about = {"input": run.input} if fact.kind == "started" else {}
+    about: dict[str, Any] = {}
+    if fact.kind == "started":
+        about["input"] = None if is_secret(run) else run.input
     if run.started_at is not None:
         about["started_at"] = format_timestamp(run.started_at)
     shown = _shown(line)
@@ -228,7 +230,7 @@ class Courses:
         """Where the run was before these entries: as we know it, unless others had it in between."""
         known, before = self._known.get(run.id), run.entries - len(entries)
         if known is None or known.entries != before:
-            known = self._known[run.id] = _Course()
+            known = self._known[run.id] = _Course(run)
             for entry in self._journal.entries(run.id)[:before] if before else ():
                 for _ in known.events(run, entry):
                     pass
