@@ -9,6 +9,7 @@ Rules:
 3. A file is written whole or not at all: beside its place first, made durable, then moved there. Writing the
    same again is no change, so every activity here may be repeated.
 4. What is no regular file (a pipe, a device, a socket) is not opened.
+5. Plugins whose activities work on files keep to the same roots by ``opened`` and ``save``.
 
 Only what the standard library has is needed, and a system with ``openat`` (Linux, macOS).
 """
@@ -76,7 +77,7 @@ def flowctl_configure(settings: Mapping[str, Any], folder: str) -> None:
 @activity("files.read", timeout="30s", non_retryable=HOPELESS)
 def read(root: str, path: str, encoding: Encoding = "utf-8") -> str:
     """The content of a file, as text or base64."""
-    with _parent(root, path) as (folder, name), _opened(folder, name, path) as descriptor:
+    with opened(root, path) as descriptor:
         content = _content(descriptor, _settings.max_bytes + 1)
     if len(content) > _settings.max_bytes:
         raise FileTooLarge(f"{path} is over {_settings.max_bytes:,} bytes")
@@ -92,6 +93,13 @@ def write(
         data = content.encode() if encoding == "utf-8" else base64.b64decode(content, validate=True)
     except ValueError as error:
         raise FilesError(f"the content is not {encoding}: {error}") from None
+    return save(ctx, root, path, data)
+
+
+def save(ctx: ActivityContext, root: str, path: str, data: bytes) -> dict[str, Any]:
+    """What ``files.write`` does, for activities of other plugins, which may have more data than fits into an
+    argument.
+    """
     with _parent(root, path, make=True) as (folder, name):
         if _kind(folder, name) not in (None, "file"):
             raise NotAFile(f"{path} is there, and is no file")
@@ -121,7 +129,7 @@ def _sweep(folder: int, ctx: ActivityContext) -> str:
 def status(root: str, path: str) -> dict[str, Any] | None:
     """``{path, size, sha256}`` of a file, or null if it is not there."""
     try:
-        with _parent(root, path) as (folder, name), _opened(folder, name, path) as descriptor:
+        with opened(root, path) as descriptor:
             digest, size = hashlib.sha256(), 0
             while chunk := os.read(descriptor, 1 << 20):
                 digest.update(chunk)
@@ -175,6 +183,23 @@ def delete(root: str, path: str) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def opened(root: str, path: str) -> Iterator[int]:
+    """The descriptor of a file, open for reading, for activities of other plugins too. ``NotAllowed``,
+    ``NotAFile``, ``FileNotFoundError``."""
+    with _parent(root, path) as (folder, name):
+        try:
+            descriptor = os.open(name, _FILE, dir_fd=folder)
+        except OSError as error:
+            raise _explained(error, path) from None
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise NotAFile(f"{path} is no file")
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
 def _names(path: str) -> list[str]:
     """The names of a path, one after the other. ``NotAllowed`` for what leads outside."""
     if path.startswith("/") or "\0" in path:
@@ -222,20 +247,6 @@ def _into(folder: int, name: str, path: str, make: bool) -> int:
         raise _explained(error, path) from None
     os.close(folder)
     return inner
-
-
-@contextlib.contextmanager
-def _opened(folder: int, name: str, path: str) -> Iterator[int]:
-    try:
-        descriptor = os.open(name, _FILE, dir_fd=folder)
-    except OSError as error:
-        raise _explained(error, path) from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise NotAFile(f"{path} is no file")
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _explained(error: OSError, path: str) -> Exception:

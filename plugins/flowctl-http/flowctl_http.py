@@ -10,7 +10,9 @@ Rules:
 3. A status from 400 on is an error, its type named for it: ``Http404`` is an ``HttpClientError`` is an
    ``HttpError``. What the same request cannot cure is not tried again.
 4. What changes something carries the step's idempotency key, the same for every attempt.
-5. Nothing comes from the environment: no proxies, no ``.netrc``, no cookies from one request to the next. An
+5. A file goes out from within the roots of flowctl-files only, in pieces, and its length is told first. Its
+   content is never an argument or a result.
+6. Nothing comes from the environment: no proxies, no ``.netrc``, no cookies from one request to the next. An
    answer is read up to a limit, and no longer than the attempt may take.
 
 httpx is imported when the first request is made: every command loads its plugins, and few make requests.
@@ -18,10 +20,13 @@ httpx is imported when the first request is made: every command loads its plugin
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import functools
+import hashlib
 import ipaddress
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,6 +50,9 @@ OURS = frozenset(
 """Headers that say where a message ends and whom it is for: never the caller's to choose."""
 
 NOT_SHOWN = frozenset({"set-cookie", "connection", "keep-alive", "transfer-encoding"})
+PIECE = 1 << 18
+"""Bytes of a file that are read at a time."""
+
 EXCERPT = 2_000
 """Characters of an answer that an error shows."""
 
@@ -111,6 +119,8 @@ HOPELESS = (
     NotJson,
     AddressNotAllowed,
     InvalidRequest,
+    "FilesError",
+    "FileNotFoundError",
     "InvalidInput",
 )
 """What the same request would meet again."""
@@ -153,8 +163,6 @@ class Guard:
 
     async def addresses(self, host: str, port: int) -> list[str]:
         """The addresses of a host that may be connected to. ``AddressNotAllowed``, ``OSError``."""
-        import asyncio
-
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
@@ -264,9 +272,7 @@ async def request(
         client, _request(client, ctx, url, method, headers, query, json, form, text)
     )
     _judge(response, content, expect)
-    encoding, body = _decoded(response, content)
-    shown = {name: value for name, value in response.headers.items() if name.lower() not in NOT_SHOWN}
-    return {"status": response.status_code, "headers": shown, "encoding": encoding, "body": body}
+    return _answer(response, content)
 
 
 @activity("http.json", timeout="30s", non_retryable=HOPELESS)
@@ -293,6 +299,44 @@ async def request_json(
         ) from None
 
 
+@activity("http.upload", timeout="5m", non_retryable=HOPELESS)
+async def upload(
+    client: httpx.AsyncClient,
+    ctx: ActivityContext,
+    url: str,
+    root: str,
+    path: str,
+    method: Literal["PUT", "POST"] = "PUT",
+    headers: dict[str, str] | None = None,
+    expect: list[int] | None = None,
+) -> dict[str, Any]:
+    """Send a file; returns ``{status, headers, encoding, body, size, sha256}``, the last two of what was
+    sent.
+
+    ``root`` is one of ``[plugins.files.roots]``, ``path`` a file below it.
+    """
+    try:
+        from flowctl_files import opened
+    except ImportError:
+        raise InvalidRequest("to send files, install flowctl-files") from None
+    with opened(root, path) as file:
+        size, digest = os.fstat(file).st_size, hashlib.sha256()
+
+        async def pieces() -> AsyncIterator[bytes]:
+            while piece := await asyncio.to_thread(os.read, file, PIECE):
+                digest.update(piece)
+                yield piece
+
+        built = _request(client, ctx, url, method, headers, None, None)
+        built.headers["Content-Length"] = str(
+            size
+        )  # a file that grows meanwhile is an error, as it should be
+        built.stream = client.build_request(method, url, content=pieces()).stream
+        response, content = await _exchange(client, built)
+    _judge(response, content, expect)
+    return _answer(response, content) | {"size": size, "sha256": digest.hexdigest()}
+
+
 def _request(
     client: httpx.AsyncClient,
     ctx: ActivityContext,
@@ -302,7 +346,7 @@ def _request(
     query: Mapping[str, Any] | None,
     json: Any,
     form: Mapping[str, str] | None = None,
-    text: str | None = None,
+    text: str | AsyncIterator[bytes] | None = None,
 ) -> httpx.Request:
     import httpx
 
@@ -406,6 +450,12 @@ def _details(response: httpx.Response, content: bytes = b"") -> dict[str, Any]:
         "retry_after": response.headers.get("retry-after"),
         "body": content[: EXCERPT * 4].decode("utf-8", "replace")[:EXCERPT] or None,
     }
+
+
+def _answer(response: httpx.Response, content: bytes) -> dict[str, Any]:
+    encoding, body = _decoded(response, content)
+    shown = {name: value for name, value in response.headers.items() if name.lower() not in NOT_SHOWN}
+    return {"status": response.status_code, "headers": shown, "encoding": encoding, "body": body}
 
 
 def _decoded(response: httpx.Response, content: bytes) -> tuple[str, Any]:

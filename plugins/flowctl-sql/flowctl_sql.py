@@ -9,9 +9,11 @@ Rules:
    idempotency key and the result are rows of the same database, written in the same transaction as the
    effect. An attempt that finds its key returns the result that is there. ``sql.execute`` is the plain thing,
    which may happen again.
-4. A query changes nothing: it is rolled back. It returns up to ``max_rows`` rows, and says so if there are
+4. What undoes a transaction, with ``undoes``, uses up the key of what it undoes: an attempt that was given up
+   and is still under way then finds it taken, and never has its effect after it was undone.
+5. A query changes nothing: it is rolled back. It returns up to ``max_rows`` rows, and says so if there are
    more.
-5. Errors show neither parameters nor passwords.
+6. Errors show neither parameters nor passwords.
 
 SQLAlchemy is imported when the first statement is executed: every command loads its plugins.
 """
@@ -224,26 +226,34 @@ def execute(
 
 @activity("sql.transaction", timeout="30s", non_retryable=HOPELESS)
 def transaction(
-    databases: Databases, ctx: ActivityContext, database: str, statements: list[Statement]
+    databases: Databases,
+    ctx: ActivityContext,
+    database: str,
+    statements: list[Statement],
+    undoes: str | None = None,
 ) -> list[dict[str, Any]]:
     """Execute statements in one transaction, exactly once for this step; returns ``{rows, returned}`` for
     each.
 
     A statement is ``{sql, parameters, expect}``. If it changes (or returns) other than ``expect`` rows,
     nothing happens, and the error is ``UnexpectedRows``. Every statement may use ``:idempotency_key``.
+    ``undoes`` is the key of a step that is being undone: if its transaction has not been committed yet, it
+    never will be.
     """
     import sqlalchemy as sa
 
     effects, engine = databases.effects(database), databases.engine(database)
     seen = sa.select(effects.c.result).where(effects.c[KEY] == ctx.idempotency_key)
-    # The first thing in the transaction: of two attempts at once, one waits here, and then finds it taken.
-    claim = sa.insert(effects).values({KEY: ctx.idempotency_key, "result": "", "happened_at": _now()})
     with engine.connect() as connection:
         try:
-            connection.execute(claim)
+            # The first thing in it: of two attempts at once, one waits here, and then finds it taken.
+            connection.execute(_claim(effects, ctx.idempotency_key))
         except sa.exc.IntegrityError:
             connection.rollback()
             return _recorded(connection.execute(seen).scalar_one())
+        if undoes is not None:
+            with contextlib.suppress(sa.exc.IntegrityError), connection.begin_nested():
+                connection.execute(_claim(effects, undoes))
         results = [_checked(connection, each, number, ctx) for number, each in enumerate(statements, 1)]
         text = msgspec.json.encode(results).decode()
         connection.execute(
@@ -251,6 +261,13 @@ def transaction(
         )
         connection.commit()
     return results
+
+
+def _claim(effects: sa.Table, key: str) -> sa.Insert:
+    """Takes a key. Its result is filled in later, if there is to be one."""
+    import sqlalchemy as sa
+
+    return sa.insert(effects).values({KEY: key, "result": "[]", "happened_at": _now()})
 
 
 def _recorded(text: str) -> list[dict[str, Any]]:

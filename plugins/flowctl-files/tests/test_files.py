@@ -222,3 +222,12 @@ def test_an_installed_plugin_serves_workflows_by_the_settings_of_the_project(tmp
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["output"]) == (0, "hello")
     assert (tmp_path / "data/notes/one.txt").read_text() == "hello"
+
+
+def test_activities_of_others_keep_to_the_same_roots(root: Path) -> None:
+    made = files.save(ActivityContext(), "data", "big.bin", b"x" * 1_000_000)
+    assert (made["size"], (root / "big.bin").stat().st_size) == (1_000_000, 1_000_000)
+    with files.opened("data", "big.bin") as descriptor:
+        assert os.read(descriptor, 3) == b"xxx"
+    with pytest.raises(files.NotAllowed), files.opened("data", "../secret"):
+        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+import flowctl_files
 import flowctl_http
 from flowctl import ActivityContext
 from flowctl.activities.failures import failure_from
@@ -155,6 +157,39 @@ def test_a_body_is_sent_in_one_of_three_ways(
     request(server.url, method="PUT", **sent)
     ((_, headers, got),) = server.seen
     assert (headers.get("content-type"), got) == (kind, body)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    flowctl_files.flowctl_configure({"roots": {"out": "."}}, str(tmp_path))
+    yield tmp_path
+    flowctl_files.flowctl_configure({}, ".")
+
+
+def test_a_file_is_sent_as_it_is_with_its_length(server: Server, root: Path) -> None:
+    content = bytes(range(256)) * 4_000
+    (root / "report.pdf").write_bytes(content)
+    server.answers = {"PUT /r": (201, {"ETag": "x"}, b"")}
+    sent = call(flowctl_http.upload, server.url + "/r", root="out", path="report.pdf")
+    assert (sent["status"], sent["headers"]["etag"]) == (201, "x")
+    assert (sent["size"], sent["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    [(_, headers, body)] = server.seen
+    assert body == content
+    assert headers["content-length"] == str(len(content))
+    assert "transfer-encoding" not in headers
+    assert headers["idempotency-key"] == "order-1/charge"
+
+
+def test_a_file_that_is_refused_is_a_typed_error_and_one_outside_the_root_is_not_sent(
+    server: Server, root: Path
+) -> None:
+    (root / "a").write_text("a")
+    with pytest.raises(flowctl_http.HttpClientError):
+        call(flowctl_http.upload, server.url + "/nowhere", root="out", path="a")
+    for path in ("../a", "gone"):
+        with pytest.raises((flowctl_files.FilesError, FileNotFoundError)):
+            call(flowctl_http.upload, server.url + "/r", root="out", path=path)
+    assert len(server.seen) == 1
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])

@@ -161,6 +161,28 @@ def test_of_many_attempts_at_once_one_has_the_effect(databases: Databases, shop:
     assert rows(shop, "SELECT level FROM stock WHERE item = 'lamp'") == [(2,)]
 
 
+def give_back(databases: Databases) -> None:
+    """Undo ``take``, whatever it has done."""
+    statement = Statement("UPDATE stock SET level = 3 WHERE item = 'lamp'")
+    flowctl_sql.transaction(
+        databases, context("order-1/take.undo"), "shop", [statement], undoes="order-1/take"
+    )
+
+
+def test_what_comes_after_it_was_undone_has_no_effect(databases: Databases, shop: Path) -> None:
+    give_back(databases)
+    assert take(databases, lamps(2)) == []
+    assert rows(shop, "SELECT level FROM stock WHERE item = 'lamp'") == [(3,)]
+
+
+def test_what_has_happened_can_be_undone_as_well(databases: Databases, shop: Path) -> None:
+    before = take(databases, lamps(2))
+    give_back(databases)
+    give_back(databases)
+    assert rows(shop, "SELECT level FROM stock WHERE item = 'lamp'") == [(3,)]
+    assert take(databases, lamps(2)) == before, "what is recorded stays"
+
+
 # --- errors and settings
 
 
