@@ -91,6 +91,16 @@ def test_every_failure_is_tried_at_every_step(tmp_path: Path, monkeypatch: pytes
     assert any("reserve.undo loses its worker after its effect" in told for told in undoing)
 
 
+def test_a_mistake_of_the_document_is_no_failure_that_happens(tmp_path: Path) -> None:
+    """Activities declare that it is not worth a retry; that is no reason to make it up."""
+    policy = "retry: {attempts: 2, non_retryable: [InvalidInput, Busy]}"
+    workflow = ORDER.replace("retry: {attempts: 3, delay: 1s}", policy)
+    errors = [came.status["error"] for _, came in tried(tmp_path, workflow)]
+    types = {error["type"] for error in errors if error}
+    assert "Busy" in types
+    assert "InvalidInput" not in types
+
+
 def test_waits_are_cancelled_and_signals_stay_away(tmp_path: Path) -> None:
     case = {
         "input": {"amount": 500, "express": False},

@@ -28,7 +28,7 @@ from flowctl.outline import outline
 from flowctl.path import Path
 from flowctl.testing.expectations import Mismatch
 from flowctl.testing.failures import Fault
-from flowctl.testing.running import Came, Scenario, lasting, run
+from flowctl.testing.running import MISTAKES, Came, Scenario, lasting, run
 
 INJECTED = "Injected"
 """The type of errors that no document knows."""
@@ -188,7 +188,7 @@ def _undoes(step: str) -> bool:
 
 def _errors(scenario: Scenario, step: str) -> list[str]:
     """The types of errors that a document treats apart where this step may fail with them: those that are not
-    retried, and those that are caught around it.
+    retried, and those that are caught around it. Mistakes of the document do not come by bad luck.
     """
     found: dict[str, None] = {}
     path = Path(step.rpartition("/")[2])
@@ -200,7 +200,8 @@ def _errors(scenario: Scenario, step: str) -> list[str]:
         activity = scenario.subject.plugins.activities.get(here.step.name)
         policy = here.step.policy.over(activity.policy if activity else None).over(workflow.defaults)
         if policy.retry is not None:
-            found.update(dict.fromkeys(policy.retry.non_retryable))
+            unlucky = (error for error in policy.retry.non_retryable if error not in MISTAKES)
+            found.update(dict.fromkeys(unlucky))
         for around in Path(path.place).ancestors():
             outer = places.get(around)
             if outer is not None and isinstance(outer.step, TryStep):
