@@ -24,7 +24,7 @@ class Mailbox:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    async def handle_RCPT(  # noqa: N802
+    async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
         if address.rstrip(">").endswith(".invalid"):
@@ -32,7 +32,7 @@ class Mailbox:
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
         keep(self.folder, envelope.content)
         return "250 OK"

@@ -58,7 +58,7 @@ class Objects(serving.Handler):
         content = file.read_bytes()
         self.answer(200, content, etag=etag(content))
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET
 
     def do_DELETE(self) -> None:
         """Delete an object; one that is not there is gone as well."""

@@ -21,7 +21,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYED = ROOT / "build"
-LEFT_OUT = shutil.ignore_patterns("README.md", "run.py", "test_*.py", "__pycache__")
+LEFT_OUT = shutil.ignore_patterns("README.md", "play_*.py", "test_*.py", "__pycache__")
 
 
 class Server:
@@ -51,7 +51,7 @@ class Stage:
         self._ends = ends
 
     def serve(self, name: str, *options: str, usually: int | None = None) -> Server:
-        """Start ``examples.services.NAME``, or another module. ``usually`` is its port in ``flowctl.toml``."""
+        """Start ``examples.services.NAME``, or another module. ``usually``: its port in ``flowctl.toml``."""
         folder = self.folder / name.rpartition(".")[2]
         module = name if "." in name else f"examples.services.{name}"
         command = [sys.executable, "-m", module, "--folder", str(folder)]
