@@ -15,6 +15,7 @@ from flowctl.model import NO_POLICY
 from flowctl.plugins import load
 from flowctl.testing.casefile import CaseFile, Surroundings, load_text
 from flowctl.testing.suite import Suite
+from tests.mutation.hunt import PACKAGES
 
 ORDER = """\
 dsl: 1
@@ -61,6 +62,8 @@ MOCKS: dict[str, Any] = {
 }
 
 HERE = Surroundings(lambda folders: load(folders, entry_points=False), NO_POLICY)
+WITH_PACKAGES = Surroundings(lambda folders: load([*folders, *PACKAGES], entry_points=False), NO_POLICY)
+"""For the examples: some are built on the packages under ``plugins/``."""
 
 
 def written(*cases: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from flowctl.journal.opening import connect
 from flowctl.testing.casefile import load_file
 from flowctl.testing.played import run_on_engine
 from flowctl.testing.running import Scenario, judge
-from tests.case_helpers import HERE
+from tests.case_helpers import WITH_PACKAGES
 from tests.mutation.hunt import EXAMPLES
 
 CHANCE = "elapsed"
@@ -22,7 +22,7 @@ CHANCE = "elapsed"
 def scenarios() -> Iterator[Any]:
     """Cases in which nothing goes wrong but what an activity sees."""
     for file in sorted(EXAMPLES.glob("*/*.test.yaml")):
-        for scenario in load_file(file, HERE).scenarios:
+        for scenario in load_file(file, WITH_PACKAGES).scenarios:
             seen = all(fault.kind in ("raise", "time_out") for fault in scenario.faults)
             if seen and scenario.until is None:
                 yield pytest.param(scenario, id=f"{file.name}: {scenario.name}")

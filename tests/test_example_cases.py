@@ -10,7 +10,7 @@ from flowctl.document.loader import load_yaml
 from flowctl.testing.coverage import Coverage
 from flowctl.testing.suite import Suite
 from tests import console
-from tests.case_helpers import HERE
+from tests.case_helpers import WITH_PACKAGES
 from tests.mutation.explained import UNFOUND
 from tests.mutation.hunt import EXAMPLES, hunt
 from tests.mutation.mutants import mutants
@@ -28,7 +28,7 @@ def named(files: list[Path]) -> pytest.MarkDecorator:
 
 @named(FILES)
 def test_the_tests_of_an_example_pass_and_leave_nothing_out(file: Path) -> None:
-    suite = Suite(HERE, coverage=Coverage())
+    suite = Suite(WITH_PACKAGES, coverage=Coverage())
     read = suite.read(file)
     results = list(suite.cases(read))
     assert [result["case"] for result in results if result["status"] != "passed"] == []

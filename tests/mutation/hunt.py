@@ -19,7 +19,10 @@ from flowctl.testing.every import every_failure
 from flowctl.testing.running import Came, judge, run
 from tests.mutation.mutants import mutants
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+PACKAGES = sorted(file.parent for file in (ROOT / "plugins").glob("*/pyproject.toml"))
+"""What the scenarios are built on, loaded from where it stands: nobody has to install it for tests."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Verdict:
 
 @functools.cache
 def _around() -> Surroundings:
-    return Surroundings(functools.cache(lambda folders: load(folders, entry_points=False)), NO_POLICY)
+    return Surroundings(functools.cache(lambda folders: load([*folders, *PACKAGES], entry_points=False)), NO_POLICY)
 
 
 def hunt(file: Path) -> Iterator[Verdict]:
