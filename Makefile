@@ -6,10 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 LOCKER := $(VENV)-lock
 PLUGINS := $(VENV)/plugins
+SCENARIOS := $(VENV)/scenarios
+PLAYS := order-fulfilment image-processing user-signup report
+BESIDE := PYTHONPATH=$(CURDIR)/$(PLUGINS):$(CURDIR)/$(SCENARIOS)
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins test lint format types demo bench peers lock clean
+.PHONY: help setup plugins scenarios test lint format types demo bench peers lock clean $(PLAYS:%=scenario-%)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -40,9 +43,21 @@ $(PLUGINS)/.built: $(STAMP) $(wildcard plugins/*/*.py plugins/*/*.toml plugins/*
 	$(BIN)/$(PIP_INSTALL) --no-deps --no-build-isolation --target $(PLUGINS) $(wildcard ./plugins/flowctl-*)
 	@touch $@
 
-test: setup lint types plugins ## all that must hold: lint, format, types, tests, those of the plugins included
+# What the scenarios among the examples need, likewise beside the environment.
+scenarios: plugins $(SCENARIOS)/.built ## install what the scenarios of examples/ need; play one: make scenario-report
+
+$(SCENARIOS)/.built: $(STAMP) requirements/scenarios.lock
+	rm -rf $(SCENARIOS)
+	$(BIN)/$(PIP_INSTALL) --require-hashes --target $(SCENARIOS) -r requirements/scenarios.lock
+	@touch $@
+
+$(PLAYS:%=scenario-%): scenario-%: scenarios
+	@$(BESIDE) $(BIN)/python examples/$*/play_*.py
+
+test: setup lint types plugins scenarios ## all that must hold: lint, format, types, tests, those of plugins and scenarios included
 	$(BIN)/python -m pytest -q
 	PYTHONPATH=$(CURDIR)/$(PLUGINS) $(BIN)/python -m pytest -q plugins
+	$(BESIDE) $(BIN)/python -m pytest -q $(PLAYS:%=examples/%)
 
 lint: setup ## check rules and format
 	$(BIN)/python -m ruff check .
@@ -70,6 +85,7 @@ lock: ## resolve the dependencies anew (uv does it, in an environment that is th
 	$(LOCKER)/bin/$(PIP_INSTALL) uv
 	$(call resolve,runtime,,pyproject.toml)
 	$(call resolve,dev,--extra dev,pyproject.toml)
+	$(call resolve,scenarios,,requirements/scenarios.in)
 	$(call resolve,dbos,,requirements/dbos.in)
 	rm -rf $(LOCKER)
 

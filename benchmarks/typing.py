@@ -27,7 +27,9 @@ from flowctl.document.places import Place, Pointer, Tree
 from flowctl.document.trees import paths_in
 from flowctl.plugins import Plugins, load
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+PACKAGES = sorted(file.parent for file in (ROOT / "plugins").glob("*/pyproject.toml"))
 
 JUDGED = ("key", "argument", "step reference", "activity name")
 """Kinds of words that the figures are of."""
@@ -164,10 +166,17 @@ class Installed(NamedTuple):
 
 
 def examples() -> Iterator[Installed]:
-    """All workflows among the examples, each with the plugins beside it."""
+    """All workflows among the examples, each with the plugins that it uses."""
     for file in sorted(EXAMPLES.rglob("*.yaml")):
         if re.search(r"^dsl:", file.read_text(encoding="utf-8"), re.MULTILINE):
-            yield Installed(file, load([file.parent], entry_points=False))
+            yield Installed(file, load([*_own_plugins(file.parent), *PACKAGES], entry_points=False))
+
+
+def _own_plugins(example: Path) -> list[Path]:
+    """Where an example has its plugins: in its folder, or in one of that, if it is a project."""
+    if (example / "flowctl.toml").is_file():
+        return [folder for folder in [example / "plugins"] if folder.is_dir()]
+    return [example]
 
 
 def outcomes(

@@ -6,6 +6,7 @@ are free; whatever in the copy names one of the usual ports is told the real one
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -58,6 +59,7 @@ class Stage:
         process = subprocess.Popen(
             [*command, *options],
             cwd=ROOT,
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -93,14 +95,16 @@ class Stage:
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=os.environ | {"PYTHONUTF8": "1"},
+            env=environment(),
             stdout=None if self.aloud else subprocess.PIPE,
-            stderr=None if self.aloud else subprocess.STDOUT,
+            stderr=None if self.aloud else subprocess.PIPE,
             encoding="utf-8",
             check=False,
         )
         if done.returncode != exits:
-            raise SystemExit(f"flowctl exited with {done.returncode}, not {exits}\n{done.stdout or ''}")
+            raise SystemExit(
+                f"flowctl exited with {done.returncode}, not {exits}\n{done.stdout or ''}{done.stderr or ''}"
+            )
         return done.stdout or ""
 
     def run(self, workflow: str, data: Mapping[str, Any], *options: str, exits: int = 0) -> str:
@@ -138,6 +142,12 @@ class Stage:
         )
 
 
+def environment() -> dict[str, str]:
+    """That of whoever plays it, without settings of flowctl that are about something else."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLOWCTL_")}
+    return inherited | {"PYTHONUTF8": "1"}
+
+
 def mails(folder: Path) -> list[EmailMessage]:
     """The messages in a mailbox, the oldest first."""
     files = sorted(folder.glob("*.eml"), key=lambda file: file.stat().st_mtime_ns)
@@ -153,6 +163,10 @@ def told(messages: Sequence[EmailMessage]) -> list[str]:
 @contextmanager
 def stage(scenario: Path, folder: Path | None = None, *, aloud: bool = True) -> Iterator[Stage]:
     """Set a scenario up in ``folder`` (``build/NAME``, made anew); its servers end with the block."""
+    if importlib.util.find_spec("flowctl_http") is None:
+        raise SystemExit(
+            f"the packages that it is built on are not there; say: make scenario-{scenario.name}"
+        )
     if folder is None:
         folder = PLAYED / scenario.name
         shutil.rmtree(folder, ignore_errors=True)
