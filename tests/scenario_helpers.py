@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from examples.services.mailbox import Mailbox
 from examples.services.serving import HOST, Handler
-from examples.services.stage import Stage, environment
+from examples.services.stage import ROOT, Stage, environment
 
 
 class Killer:
@@ -141,3 +142,18 @@ def dies_after(here: Stage, query: str, *arguments: str) -> None:
     folders = [str(each) for each in (own, plugins) if each.is_dir()]
     options = [word for folder in folders for word in ("--plugins-dir", folder)]
     here.flowctl(*arguments, *options, exits=-signal.SIGKILL)
+
+
+def played(script: Path, folder: Path) -> str:
+    """What a play shows, played to its end in that folder."""
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout

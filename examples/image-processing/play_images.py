@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 
 from examples.services.stage import Stage, stage
@@ -21,7 +22,7 @@ def prepare(here: Stage) -> None:
 
 
 def main() -> None:
-    with stage(HERE) as here:
+    with stage(HERE, *map(Path, sys.argv[1:])) as here:
         prepare(here)
         room = 2 * (here.folder / "inbox" / "dusk.jpg").stat().st_size + 9_000  # for a picture and a half
         store = here.serve("objects", "--quota", str(room))

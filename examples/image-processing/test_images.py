@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from examples.services.objects import Objects
 from examples.services.stage import Stage, stage
-from tests.scenario_helpers import Killer, deadly_http, dies_after
+from tests.scenario_helpers import Killer, deadly_http, dies_after, played
 
 HERE = Path(__file__).resolve().parent
 WORKFLOW = "image-processing.yaml"
@@ -140,3 +140,9 @@ def test_killed_when_the_row_was_committed_there_is_one(here: Stage) -> None:
     dies_after(here, "SELECT 1 FROM images", "run", WORKFLOW, "--input", data, "--id", "one")
     assert json.loads(here.flowctl("resume", "one", "--json"))["status"] == "completed"
     check(here, "dusk.jpg", store.folder)
+
+
+def test_what_the_readme_says_to_run_tells_its_story_to_the_end(tmp_path: Path) -> None:
+    said = played(HERE / "play_images.py", tmp_path / "play")
+    for line in ["thumbnail.jpg", "dusk.jpg  image/jpeg  1600  2400"]:
+        assert line in said

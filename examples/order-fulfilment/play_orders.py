@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def order(order_id: str, card: str, gateway: str, **items: int) -> dict[str, Any
 
 
 def main() -> None:
-    with stage(HERE) as here:
+    with stage(HERE, *map(Path, sys.argv[1:])) as here:
         mailbox = here.serve("mailbox", usually=8025)
         gateway = here.serve("payments")
         here.database("shop.db", "shop.sql")

@@ -13,7 +13,7 @@ import pytest
 
 from examples.services import payments
 from examples.services.stage import Server, Stage, mails, stage
-from tests.scenario_helpers import Killer, deadly_http, deadly_mailbox, dies_after
+from tests.scenario_helpers import Killer, deadly_http, deadly_mailbox, dies_after, played
 
 HERE = Path(__file__).resolve().parent
 WORKFLOW = "order-fulfilment.yaml"
@@ -80,9 +80,9 @@ def test_an_order_is_paid_deducted_and_told_of(shop: Shop) -> None:
     ],
 )
 def test_an_order_that_fails_leaves_nothing(shop: Shop, card: str, items: dict[str, int], error: str) -> None:
-    document = shop.here.folder / WORKFLOW  # nobody has to wait for two seconds four times
+    document = shop.here.folder / WORKFLOW  # nobody has to wait for a second four times
     document.write_text(
-        document.read_text().replace("timeout: 2s", "timeout: 300ms").replace("250ms", "10ms")
+        document.read_text().replace("timeout: 1s", "timeout: 300ms").replace("250ms", "10ms")
     )
     ended = shop.order("A-1", card, exits=1, **items)
     assert (ended["status"], ended["error"]["type"]) == ("compensated", error)
@@ -177,3 +177,13 @@ def test_killed_when_the_mail_was_taken_there_is_one_mail(here: Stage) -> None:
         killer.kills(here, "run", WORKFLOW, "--input", data, "--id", "order-1")
         assert len(mails(mailbox)) == 1
         resumed(here, mailbox, gateway.folder / "payments.db")
+
+
+def test_what_the_readme_says_to_run_tells_its_story_to_the_end(tmp_path: Path) -> None:
+    said = played(HERE / "play_orders.py", tmp_path / "play")
+    for line in [
+        "lamp   7 on hand  0 reserved",
+        "A-5  stuck  49800  refunded",
+        "to ada@example.com: Your order A-2 is on its way",
+    ]:
+        assert line in said

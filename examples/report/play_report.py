@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -45,7 +46,7 @@ def prepare(here: Stage) -> None:
 
 
 def main() -> None:
-    with stage(HERE) as here:
+    with stage(HERE, *map(Path, sys.argv[1:])) as here:
         prepare(here)
         mailbox = here.serve("mailbox", usually=8025)
         store = here.serve("objects")

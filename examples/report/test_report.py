@@ -18,7 +18,7 @@ from pypdf import PdfReader
 
 from examples.services.objects import Objects
 from examples.services.stage import Stage, mails, stage
-from tests.scenario_helpers import Killer, deadly_http, deadly_mailbox
+from tests.scenario_helpers import Killer, deadly_http, deadly_mailbox, played
 
 HERE = Path(__file__).resolve().parent
 WORKFLOW = "report.yaml"
@@ -163,3 +163,9 @@ def test_killed_when_something_was_published_or_told_it_is_there_once(here: Stag
         assert [mail["Subject"] for mail in mails(mailbox)] == ["Sales of 2026"]
     assert [file.suffix for file in below(objects)] == [".pdf", ".svg"]
     assert len(below(here.folder / "out")) == 2
+
+
+def test_what_the_readme_says_to_run_tells_its_story_to_the_end(tmp_path: Path) -> None:
+    said = played(HERE / "play_report.py", tmp_path / "play")
+    for line in ["objects/reports/sales-2026-", "to ada@example.com: Sales of 2026"]:
+        assert line in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -51,7 +52,7 @@ def click(here: Stage, site: Server, target: str) -> None:
 
 
 def main() -> None:
-    with stage(HERE) as here:
+    with stage(HERE, *map(Path, sys.argv[1:])) as here:
         mailbox, site = prepare(here)
 
         here.say("Ada signs up; the run gets as far as the mail, and waits for a day if need be")

@@ -12,7 +12,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from examples.services.stage import Server, Stage, mails, stage
-from tests.scenario_helpers import Killer, deadly_mailbox, dies_after
+from tests.scenario_helpers import Killer, deadly_mailbox, dies_after, played
 
 HERE = Path(__file__).resolve().parent
 WORKFLOW = "user-signup.yaml"
@@ -174,3 +174,9 @@ def test_killed_when_the_account_was_committed_there_is_one(accounts: Accounts) 
     run = accounts.sign_up()
     dies_after(accounts.here, "SELECT 1 FROM accounts", "resume", run)
     finished(accounts, run)
+
+
+def test_what_the_readme_says_to_run_tells_its_story_to_the_end(tmp_path: Path) -> None:
+    said = played(HERE / "play_signup.py", tmp_path / "play")
+    for line in ["ada@example.com  active", "to bob@example.com: Is this you?"]:
+        assert line in said

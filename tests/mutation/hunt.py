@@ -38,7 +38,8 @@ class Verdict:
 
 @functools.cache
 def _around() -> Surroundings:
-    return Surroundings(functools.cache(lambda folders: load([*folders, *PACKAGES], entry_points=False)), NO_POLICY)
+    plugins = functools.cache(lambda folders: load([*folders, *PACKAGES], entry_points=False))
+    return Surroundings(plugins, NO_POLICY)
 
 
 def hunt(file: Path) -> Iterator[Verdict]:
