@@ -36,9 +36,12 @@ def test_the_tour_waits_goes_on_and_undoes() -> None:
 def test_the_targets_of_make_that_are_named_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     pages = README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:^|`)make\s([a-z]+)", pages, re.MULTILINE))
-    assert {"demo", "test", "setup"} <= named
-    assert named <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)make\s([a-z-]+)", pages, re.MULTILINE))
+    assert {"demo", "test", "setup", "scenario-report"} <= named
+    plays = re.search(r"^PLAYS := (.*)$", makefile, re.MULTILINE)
+    assert plays is not None
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    assert named <= targets | {f"scenario-{name}" for name in plays[1].split()}
 
 
 FIRST = "order-01M7YPKTY9VDVQXDWSE3KCY964  done in 1.6 s\n  at 2026-11-21 09:22:19 UTC"
