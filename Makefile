@@ -12,7 +12,7 @@ BESIDE := PYTHONPATH=$(CURDIR)/$(PLUGINS):$(CURDIR)/$(SCENARIOS)
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins scenarios test lint format types demo bench peers lock clean $(PLAYS:%=scenario-%)
+.PHONY: help setup plugins scenarios test lint format types demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -57,7 +57,11 @@ $(PLAYS:%=scenario-%): scenario-%: scenarios
 test: setup lint types plugins scenarios ## all that must hold: lint, format, types, tests, those of plugins and scenarios included
 	$(BIN)/python -m pytest -q
 	PYTHONPATH=$(CURDIR)/$(PLUGINS) $(BIN)/python -m pytest -q plugins
-	$(BESIDE) $(BIN)/python -m pytest -q $(PLAYS:%=examples/%)
+	$(MAKE) --no-print-directory -j2 $(PLAYS:%=tests-of-%)
+
+# Two at a time: most of what they do is to start processes.
+$(PLAYS:%=tests-of-%): tests-of-%: scenarios
+	$(BESIDE) $(BIN)/python -m pytest -q examples/$*
 
 lint: setup ## check rules and format
 	$(BIN)/python -m ruff check .

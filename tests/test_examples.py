@@ -733,7 +733,7 @@ def test_version_1_of_the_onboarding_warns_and_version_2_is_the_one_taken(flowct
 @pytest.mark.parametrize("workflow", DOCUMENTS)
 def test_an_example_is_a_valid_document_without_warnings(workflow: str, flowctl: Command) -> None:
     options: list[str] = []
-    if (EXAMPLES / workflow).with_name("flowctl.toml").exists():  # a scenario, on packages that are not installed
+    if (EXAMPLES / workflow).with_name("flowctl.toml").exists():  # a scenario
         own = EXAMPLES / workflow.partition("/")[0] / "plugins"
         folders = [folder for folder in [own, *PACKAGES] if folder.is_dir()]
         options = [word for folder in folders for word in ("--plugins-dir", str(folder))]

@@ -74,16 +74,14 @@ def test_an_order_is_paid_deducted_and_told_of(shop: Shop) -> None:
     ("card", "items", "error"),
     [
         ("visa", {"lamp": 1, "chair": 1}, "OutOfStock"),
-        ("visa", {"lamp": 11}, "OutOfStock"),
         ("declined", {"desk": 3}, "PaymentDeclined"),
         ("stuck", {"lamp": 1, "desk": 1}, "Timeout"),
     ],
 )
 def test_an_order_that_fails_leaves_nothing(shop: Shop, card: str, items: dict[str, int], error: str) -> None:
-    document = shop.here.folder / WORKFLOW  # nobody has to wait for a second four times
-    document.write_text(
-        document.read_text().replace("timeout: 1s", "timeout: 300ms").replace("250ms", "10ms")
-    )
+    if card == "stuck":  # nobody has to wait for a second four times
+        document = shop.here.folder / WORKFLOW
+        document.write_text(document.read_text().replace("timeout: 1s", "timeout: 300ms"))
     ended = shop.order("A-1", card, exits=1, **items)
     assert (ended["status"], ended["error"]["type"]) == ("compensated", error)
     assert shop.here.rows("shop.db", STOCK) == FULL
