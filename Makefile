@@ -89,7 +89,7 @@ lock: ## resolve the dependencies anew (uv does it, in an environment that is th
 	$(LOCKER)/bin/$(PIP_INSTALL) uv
 	$(call resolve,runtime,,pyproject.toml)
 	$(call resolve,dev,--extra dev,pyproject.toml)
-	$(call resolve,scenarios,,requirements/scenarios.in)
+	$(call resolve,scenarios,--constraint requirements/dev.lock,requirements/scenarios.in)
 	$(call resolve,dbos,,requirements/dbos.in)
 	rm -rf $(LOCKER)
 

@@ -69,9 +69,11 @@ def test_it_reaches_nothing_but_this_machine(folder: Path) -> None:
 
 def test_what_scenarios_need_is_nothing_that_flowctl_itself_has_in_another_version() -> None:
     """Both are found by one Python."""
-    names = [
-        set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
+    scenarios, own = (
+        dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements" / lock).read_text(), re.MULTILINE))
         for lock in ("scenarios.lock", "dev.lock")
-    ]
-    assert names[0]
-    assert names[0] & names[1] == set()
+    )
+    assert scenarios
+    assert {name: scenarios[name] for name in scenarios.keys() & own} == {
+        name: own[name] for name in scenarios.keys() & own
+    }
