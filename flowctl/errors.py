@@ -26,7 +26,8 @@ The type says whose fault it is, and so who can mend it::
     │   │   └── NotServed             what a replay would need was undone
     │   ├── RunBusy                   another live process has the run                 exit 3
     │   ├── Damaged                   what is stored is not what was written           exit 1
-    │   └── StorageError              the outcome is unknown: stop, reopen, re-read    exit 74
+    │   ├── StorageError              the outcome is unknown: stop, reopen, re-read    exit 74
+    │   └── Unreachable               whoever executes the runs; nothing was done      exit 74
     ├── RunError                      a program asked for the output of a run that   exit 1
     │   │                             has none: ``id status error saga document``
     │   ├── RunFailed
@@ -270,6 +271,13 @@ class RunUnfinished(RunError):
     """The run is live, and waits for what does not come by itself, or not in time. Nothing is lost."""
 
     exit_code = 3
+
+
+class Unreachable(WorldError):
+    """Whoever executes the runs cannot be reached from here, or does not let us in. Nothing was done."""
+
+    code = "Unreachable"
+    exit_code = 74
 
 
 class InternalError(FlowctlError):

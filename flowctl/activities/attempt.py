@@ -53,6 +53,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     ``uncertain``: there is no usable answer, and the effect may have happened all the same. ``cancelled``: it
     failed after it had been told to stop. ``heartbeat`` are the last details it reported, as canonical JSON.
     ``secret``: nobody is to see the value.
+
+    Two outcomes are none of the attempt's, which is made again and does not count: it was ``lost`` with whoever
+    made it, or it was ``blocked``, ``{"code", "reason"}``, by what is missing where it should have been made.
     """
 
     value: bytes | None = None
@@ -61,6 +64,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     cancelled: bool = False
     heartbeat: bytes | None = None
     secret: bool = False
+    lost: bool = False
+    blocked: Mapping[str, str] | None = None
 
 
 class Handle(Protocol):

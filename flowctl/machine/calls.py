@@ -19,14 +19,14 @@ from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Blocked, Cancelled, Failure
 from flowctl.expressions import SecretRef
 from flowctl.machine.attempts import Attempts, Describe
-from flowctl.machine.core import Core, Waiting
+from flowctl.machine.core import BLOCKED_FOR, Core, Waiting
 from flowctl.machine.deadlines import Deadlines
 from flowctl.machine.reopening import Made
 from flowctl.machine.waits import Waits
 from flowctl.path import ROOT, Path
 from flowctl.retry import MAX_LOST_WORKERS
 from flowctl.runtime import Answer, Call, CallCancelled, CallFailed
-from flowctl.trampoline import Scope
+from flowctl.trampoline import Future, Scope
 
 _AWAITED = frozenset({"workflow", "undo_child"})
 """Calls that are over when a child is."""
@@ -78,7 +78,10 @@ class Calls:
                 started = self._start(path, call, progress)
                 progress.begun = progress.begun or started.at
                 outcome = await self._make(path, call, progress)
-                kind, answer = self._record_end(path, call, progress, outcome)
+                if outcome.lost or outcome.blocked is not None:
+                    kind, answer = await self._go_on(path, call, progress, outcome)
+                else:
+                    kind, answer = self._record_end(path, call, progress, outcome)
             else:
                 progress.begun = progress.begun or started.at
                 kind, answer = await self._recorded(path, call, progress, started)
@@ -130,13 +133,17 @@ class Calls:
                 await self._core.gate.passed()
             blocked = self._hindrance(path, call)
             if blocked is not None:
-                self._core.parked[path] = blocked
-                try:
-                    await self._core.trampoline.wait(self._core.trampoline.future())
-                finally:
-                    self._core.parked.pop(path, None)
+                await self._park(path, blocked, self._core.trampoline.future())
         except Cancelled as cancelled:
             raise self._cancelled(path, cancelled, progress) from None
+
+    async def _park(self, path: Path, blocked: Blocked, until: Future[None]) -> None:
+        """Have the run say what it lacks, and wait."""
+        self._core.parked[path] = blocked
+        try:
+            await self._core.trampoline.wait(until)
+        finally:
+            self._core.parked.pop(path, None)
 
     def _hindrance(self, path: Path, call: Call) -> Blocked | None:
         if call.kind != "activity":
@@ -194,10 +201,39 @@ class Calls:
         record.rider(path, "lost", {"count": lost}, number)
         progress.heartbeat = left or progress.heartbeat
         outcome = await self._make(path, call, progress)
+        if outcome.lost or outcome.blocked is not None:
+            return await self._go_on(path, call, progress, outcome)
         if outcome.cancelled and outcome.failure is not None and outcome.failure.type == "Cancelled":
             # It was called off before it began, or without an answer; and the lost one had begun.
             outcome = msgspec.structs.replace(outcome, uncertain=True)
         return self._record_end(path, call, progress, outcome)
+
+    async def _go_on(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:
+        """The attempt has not ended: it was blocked where it should have been made, or lost with its worker."""
+        while outcome.blocked is not None:
+            await self._outwait(path, Blocked(**outcome.blocked, path=path), progress)
+            outcome = await self._make(path, call, progress)
+        if outcome.lost:
+            progress.heartbeat = outcome.heartbeat
+            return await self._recover(path, call, progress)
+        return self._record_end(path, call, progress, outcome)
+
+    async def _outwait(self, path: Path, blocked: Blocked, progress: _Progress) -> None:
+        """What is missing may be there in a while."""
+        core = self._core
+        until: Future[None] = core.trampoline.future()
+
+        def look() -> None:
+            until.set(None)
+            core.machine.advance()
+
+        handle = core.host.call_at(core.host.now() + BLOCKED_FOR, look)
+        try:
+            await self._park(path, blocked, until)
+        except Cancelled as cancelled:
+            raise self._cancelled(path, cancelled, progress) from None
+        finally:
+            handle.cancel()
 
     def _make(self, path: Path, call: Call, progress: _Progress) -> Awaitable[Outcome]:
         describe = partial(self._describe, path, call, progress)

@@ -13,6 +13,9 @@ from flowctl.machine.host import Host
 from flowctl.machine.record import Record
 from flowctl.trampoline import Trampoline
 
+BLOCKED_FOR = 60_000
+"""Milliseconds until somebody looks whether a blocked run can go on: what it lacks may be there by then."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Waiting:

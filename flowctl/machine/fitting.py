@@ -262,6 +262,7 @@ class _Stillness:
     """A host in which no time passes and nothing is performed, and that has every activity and secret."""
 
     settings = NO_POLICY
+    task_queue = namespace = "default"
 
     def now(self) -> int:
         """See ``Host``."""

@@ -30,6 +30,14 @@ class Host(Protocol):
     def settings(self) -> Policy:
         """The defaults of this installation."""
 
+    @property
+    def task_queue(self) -> str:
+        """What its workers listen to; ``default`` where there is one queue only."""
+
+    @property
+    def namespace(self) -> str:
+        """Where its runs are kept apart from others; ``default`` where there is one only."""
+
     def now(self) -> int:
         """Milliseconds since the epoch."""
 

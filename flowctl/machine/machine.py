@@ -11,7 +11,7 @@ from flowctl.errors import Blocked, Cancelled, Failure, safe_text
 from flowctl.journal import Change, Entry, Heartbeat, Message, Run, secrecy
 from flowctl.machine.branches import all_of, first_of
 from flowctl.machine.calls import Calls
-from flowctl.machine.core import Core
+from flowctl.machine.core import BLOCKED_FOR, Core
 from flowctl.machine.deadlines import Deadlines
 from flowctl.machine.heartbeats import Heartbeats
 from flowctl.machine.host import Handle, Host
@@ -26,9 +26,6 @@ from flowctl.state import ENDED, RunStatus, may_follow
 from flowctl.trampoline import Future
 
 log = logging.getLogger("flowctl.machine")
-
-BLOCKED_FOR = 60_000
-"""Milliseconds until somebody looks whether a blocked run can go on: what it lacks may be there by then."""
 
 Interpret = Callable[["Machine"], Awaitable[End]]
 """The interpreter with its document and input, as ``begin`` takes it."""
@@ -129,6 +126,11 @@ class Machine:
     def ended(self) -> bool:
         """Whether nothing more happens in this run by itself."""
         return self.run.status in ENDED
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run cannot go on here at all, and was forgotten."""
+        return self._core.dropped and not self.ended and self.run.blocked is not None
 
     @property
     def rests(self) -> bool:
@@ -232,8 +234,8 @@ class Machine:
             parent_id=run.parent_id,
             started_at=run.started_at,
             attempt=1,
-            task_queue="default",
-            namespace="default",
+            task_queue=self._host.task_queue,
+            namespace=self._host.namespace,
             trace_id=run.trace_id,
             principal=run.principal,
         )

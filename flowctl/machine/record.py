@@ -140,6 +140,8 @@ class Record:
             pending[-1].riders.append(fact)
         if "message" in data:
             self.received.add(data["message"])
+        if kind == "lost":
+            self._losses[path, attempt] = data["count"]
         if not path:
             self.standing.note(fact)
         self.order += 1

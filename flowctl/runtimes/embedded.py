@@ -186,6 +186,8 @@ class EmbeddedRuntime:
 
     # --- Host
 
+    task_queue = namespace = "default"
+
     @property
     def settings(self) -> Policy:
         """See ``Host``."""

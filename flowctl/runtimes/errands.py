@@ -10,8 +10,8 @@ A child is driven where its parent is, unless another live process has it: then 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from flowctl import values
 from flowctl.activities import Attempt, Outcome
@@ -143,6 +143,33 @@ class Errands:
             self.drive(successor.id)
 
 
+def child_outcome(child: Run, *, secret: bool, told: bool) -> Outcome:
+    """What a child that has ended answers. ``told``: it was asked to cancel itself."""
+    if child.status == RunStatus.COMPLETED:
+        return Outcome(value=values.encode(child.output), secret=secret)
+    cause = Failure.from_json(child.error) if child.error is not None else None
+    because = f", because of {cause.type}: {cause.message}" if cause is not None else ""
+    failure = Failure(
+        "ChildFailed",
+        f"the child {child.id} ended {child.status}{because}",
+        details={"run": child.id, "status": child.status},
+        cause=cause,
+    )
+    uncertain = child.status == RunStatus.COMPENSATION_FAILED
+    return Outcome(failure=failure, uncertain=uncertain, cancelled=told)
+
+
+def undoing_outcome(run: Run | None, *, pivoted: bool) -> Outcome:
+    """What comes of undoing a child by ``run``, which has ended, or None if nothing was left to undo."""
+    saga: Mapping[str, Any] = (run.saga if run is not None else None) or {}
+    left = [*saga.get("failed", ()), *saga.get("in_doubt", ())]
+    if run is not None and (left or run.status == RunStatus.TERMINATED):
+        message = f"{run.id} ended {run.status}"
+        return Outcome(failure=Failure("CompensationFailed", message, details={"run": run.id, "steps": left}))
+    whole = not (pivoted or saga.get("not_undone"))
+    return Outcome(value=values.encode(None if whole else "some of it cannot be undone"))
+
+
 class _Errand(abc.ABC):
     """One errand."""
 
@@ -216,20 +243,8 @@ class _Child(_Errand):
             errands.tell(errands.kin.cancel(child, reason, dedup_id=f"{self.attempt.run_id}/cancel"))
 
     def ended(self, run: Run) -> None:
-        if run.status == RunStatus.COMPLETED:
-            secret = self.errands.kin.has_secret_output(run)
-            self.over(Outcome(value=values.encode(run.output), secret=secret))
-            return
-        cause = Failure.from_json(run.error) if run.error is not None else None
-        because = f", because of {cause.type}: {cause.message}" if cause is not None else ""
-        failure = Failure(
-            "ChildFailed",
-            f"the child {run.id} ended {run.status}{because}",
-            details={"run": run.id, "status": run.status},
-            cause=cause,
-        )
-        uncertain = run.status == RunStatus.COMPENSATION_FAILED
-        self.over(Outcome(failure=failure, uncertain=uncertain, cancelled=self.told))
+        secret = self.errands.kin.has_secret_output(run)
+        self.over(child_outcome(run, secret=secret, told=self.told))
 
 
 class _Detached(_Errand):
@@ -257,7 +272,7 @@ class _Undoing(_Errand):
         assert child is not None
         run, self.pivoted = errands.kin.undoing(child, args["why"], self.attempt.run_id)
         if run is None:
-            self._undone(whole=True)
+            self.over(undoing_outcome(None, pivoted=self.pivoted))
             return
         errands.expect(run.id, self)
         if run.key:
@@ -266,18 +281,7 @@ class _Undoing(_Errand):
             errands.runtime.add(run, errands.kin.interpret(run), new=True)
 
     def ended(self, run: Run) -> None:
-        saga = run.saga or {}
-        left = [*saga.get("failed", ()), *saga.get("in_doubt", ())]
-        if left or run.status == RunStatus.TERMINATED:
-            message = f"{run.id} ended {run.status}"
-            failure = Failure("CompensationFailed", message, details={"run": run.id, "steps": left})
-            self.over(Outcome(failure=failure))
-        else:
-            self._undone(whole=not saga.get("not_undone"))
-
-    def _undone(self, *, whole: bool) -> None:
-        left = None if whole and not self.pivoted else "some of it cannot be undone"
-        self.over(Outcome(value=values.encode(left)))
+        self.over(undoing_outcome(run, pivoted=self.pivoted))
 
 
 class _Signal(_Errand):

@@ -136,6 +136,8 @@ class VirtualRuntime:
         """See ``Host``."""
         return self._settings
 
+    task_queue = namespace = "default"
+
     def now(self) -> int:
         """See ``Host``."""
         return self._time

@@ -1,0 +1,47 @@
+"""What a workflow is started with: a packed journal, and what the installation that started it had to say.
+
+Policies are pinned: which worker makes a decision must not matter, and the decisions of a run that is
+replayed must be the same as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from flowctl.model import Policy
+
+CHUNK = 1 << 20
+"""Bytes of one argument. Temporal takes up to 2 MiB in one payload."""
+
+MOST = 3 << 20
+"""Bytes of all of them. Temporal takes up to 4 MiB in one request, and the rest of it needs room too."""
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """``store`` is a packed store, in which the run ``run_id`` goes on. ``policies`` are those that its
+    activities declare for themselves, ``settings`` the last to be asked. ``indexed``: the search attributes
+    of ``index`` are registered.
+    """
+
+    run_id: str
+    store: bytes
+    policies: Mapping[str, Policy] = {}
+    settings: Policy = Policy()
+    indexed: bool = False
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Begin).decode
+
+
+def to_chunks(begin: Begin) -> list[bytes]:
+    """As arguments."""
+    data = _encode(begin)
+    return [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
+
+
+def from_chunks(chunks: Sequence[bytes]) -> Begin:
+    """The inverse."""
+    return _decode(b"".join(chunks))

@@ -1,0 +1,101 @@
+"""Addresses of Temporal, ``temporal://host:port/namespace?task_queue=Q``, and clients for them.
+
+What an address leaves out comes from where Temporal's own tools look: the variables ``TEMPORAL_ADDRESS``,
+``TEMPORAL_NAMESPACE``, ``TEMPORAL_API_KEY``, ``TEMPORAL_TLS…`` and the profile in ``temporal.toml``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import urllib.parse
+from datetime import timedelta
+
+from temporalio.client import Client
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
+
+from flowctl.errors import Unreachable, UsageError
+
+SCHEME = "temporal://"
+PORT = 7233
+TASK_QUEUE = "flowctl"
+ANSWERS_WITHIN = timedelta(seconds=5)
+
+_FORM = "temporal://host:port/namespace?task_queue=NAME"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """Where runs are on Temporal. ``target`` and ``namespace`` are None if the address leaves them out."""
+
+    target: str | None
+    namespace: str | None
+    task_queue: str = TASK_QUEUE
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """From an address. ``UsageError``."""
+        parts = urllib.parse.urlsplit(url)
+        asked = urllib.parse.parse_qs(parts.query, keep_blank_values=True)
+        unknown = sorted(set(asked) - {"task_queue"})
+        if unknown:
+            raise UsageError(f"{url} asks for {', '.join(unknown)}", hint=f"the form is {_FORM}")
+        try:
+            port = parts.port
+        except ValueError:
+            raise UsageError(f"{url} has no valid port", hint=f"the form is {_FORM}") from None
+        if parts.username is not None or parts.path.count("/") > 1:
+            raise UsageError(f"{url} is no address of Temporal", hint=f"the form is {_FORM}")
+        target = f"{parts.hostname}:{port or PORT}" if parts.hostname else None
+        namespace = urllib.parse.unquote(parts.path.strip("/")) or None
+        return cls(target, namespace, asked.get("task_queue", [TASK_QUEUE])[0] or TASK_QUEUE)
+
+
+async def connect(address: Address) -> Client:
+    """A client, and the certainty that somebody answers and has the namespace. ``Unreachable``."""
+    config = ClientConfig.load_client_connect_config()
+    target = address.target or config.get("target_host") or f"localhost:{PORT}"
+    namespace = address.namespace or config.get("namespace") or "default"
+    config |= {"target_host": target, "namespace": namespace}
+    try:
+        client = await Client.connect(**config)
+        await _look(client)
+    except RuntimeError as error:
+        raise Unreachable(
+            f"no Temporal server answers at {target}", hint="`flowctl temporal dev` starts one here"
+        ) from error
+    return client
+
+
+async def _look(client: Client) -> None:
+    from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+
+    request = DescribeNamespaceRequest(namespace=client.namespace)
+    try:
+        await client.workflow_service.describe_namespace(request, timeout=ANSWERS_WITHIN)
+    except RPCError as error:
+        raise refused(error, client) from error
+
+
+def refused(error: RPCError, client: Client) -> Unreachable:
+    """What a refusal of the server means, in one line."""
+    said, hint = _REFUSALS.get(error.status, (f"refused: {error.message}", None))
+    return Unreachable(said.format(namespace=client.namespace), hint=hint)
+
+
+_REFUSALS = {
+    RPCStatusCode.NOT_FOUND: (
+        "Temporal has no namespace {namespace}",
+        "name another one in the address, or create it with Temporal's own tools",
+    ),
+    RPCStatusCode.UNAUTHENTICATED: (
+        "Temporal does not accept the API key or certificate",
+        "it may have expired: set TEMPORAL_API_KEY anew",
+    ),
+    RPCStatusCode.PERMISSION_DENIED: (
+        "Temporal does not let this API key or certificate use the namespace {namespace}",
+        "set TEMPORAL_API_KEY, or name another namespace in the address",
+    ),
+    RPCStatusCode.UNAVAILABLE: ("Temporal does not answer", "try again when the server is up"),
+    RPCStatusCode.DEADLINE_EXCEEDED: ("Temporal does not answer", "try again when the server is up"),
+}

@@ -1,0 +1,335 @@
+"""The world of a machine inside of a Temporal workflow: its clock, its timers, its activities, its journal.
+
+Everything here is replayed: it may only depend on the workflow's history. What is recorded becomes durable
+together with what it leads to, because Temporal stores both when the workflow task is done; so the effects of
+a commit are released at once.
+
+A run that has become long continues as new, with its journal (``moves_at``). For that nothing may be in
+flight, so what is about to begin is held back. While a child is in flight, that would be long: then it waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from temporalio import exceptions, workflow
+from temporalio.common import RetryPolicy
+
+from flowctl.activities import Attempt, Outcome
+from flowctl.document import stored
+from flowctl.errors import Failure, InternalError, RunClosed
+from flowctl.expressions import FUNCTIONS
+from flowctl.journal import Change, Message, MessageKind, Run
+from flowctl.journal.memory import MemoryJournal, MemoryStore
+from flowctl.journal.moving import pack, unpack
+from flowctl.machine import Handle, Machine
+from flowctl.machine.core import BLOCKED_FOR
+from flowctl.model import Policy, Workflow
+from flowctl.path import Path
+from flowctl.runtimes.kin import Kin, check_signal
+from flowctl.runtimes.temporal.begin import MOST, Begin, to_chunks
+from flowctl.runtimes.temporal.kindred import Errands
+from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json
+from flowctl.state import ENDED, RunStatus
+
+HEARD_WITHIN = timedelta(seconds=10)
+"""A worker that makes an attempt says that it lives. If it does not for so long, the attempt is lost."""
+
+MARGIN = timedelta(seconds=60)
+"""An attempt's own worker ends it in time. Only if it does not, Temporal does, so much later."""
+
+LONG = 4_000
+"""Events of a Temporal run after which it continues as new. Temporal's own limit is 51,200."""
+
+
+class Equipment:
+    """What the workers of this process have besides activities. Set before a worker begins."""
+
+    functions: Mapping[str, Any] = FUNCTIONS
+    observe: Callable[[Change], None] | None = None
+
+
+class TemporalHost:
+    """Drives one chain of runs. ``over`` is set once this Temporal run has nothing more to do."""
+
+    def __init__(self, begin: Begin) -> None:
+        self._begin = begin
+        self.run_id = begin.run_id
+        self._store = unpack(begin.store)
+        self.journal = MemoryJournal(self._store)
+        self.kin = Kin(self.journal, self._document, self.now)
+        self.errands = Errands(self)
+        self.over = False
+        self.moves_at = LONG
+        self._machine: Machine | None = None
+        self._armed = False
+        self._moving = False
+        self._failure: str | None = None
+
+    # --- what the workflow does with a host
+
+    def take_up(self) -> None:
+        """Drive the run from the top to where it was, and on."""
+        run = self.journal.claim(self.run_id)
+        assert run is not None
+        self._machine = machine = Machine(run, self.journal.entries(run.id), self)
+        machine.begin(self.kin.interpret(run), self.journal.inbox(run.id))
+        self.wake(machine)
+
+    def hear(self, kind: MessageKind, name: str, about: Mapping[str, Any]) -> None:
+        """A message for the run. A signal that does not fit its document is as if it had not been sent; whoever
+        sends it by flowctl is told so before."""
+        run = self.run()
+        data = about.get("payload") if kind == "signal" else about.get("data", {})
+        if kind == "signal" and check_signal(self._document(run.digest), name, data) is not None:
+            workflow.logger.warning("run %s was sent a signal %s that it does not take", run.id, name)
+            return
+        message = Message(run.id, kind, name, data, self.now(), about.get("principal"), about.get("dedup_id"))
+        try:
+            self.journal.deliver(message)
+        except RunClosed:
+            return
+        machine = self._machine
+        if machine is not None:
+            machine.receive(self.journal.inbox(run.id, machine.seen))
+
+    def run(self) -> Run:
+        """The run as it stands."""
+        run = self.journal.run(self.run_id)
+        assert run is not None
+        return run
+
+    def result(self) -> Any:
+        """What the Temporal run ends with, which raises what Temporal shows of a run that did not complete. A
+        child tells its parent everything, all others the output.
+        """
+        if self._failure is not None:
+            raise InternalError(self._failure)
+        run = self.run()
+        if run.status not in ENDED:
+            workflow.continue_as_new(args=to_chunks(self._continued()))
+        if run.status == RunStatus.CONTINUED:
+            workflow.continue_as_new(args=to_chunks(self._succeeded()))
+        ended = next(
+            fact.data for entry in reversed(self.journal.entries(run.id)) for fact in entry.facts()
+            if not fact.path and fact.kind == "ended"
+        )  # fmt: skip
+        everything = {"run": msgspec.to_builtins(run), "ended": ended}
+        if run.status == RunStatus.COMPLETED:
+            hidden = self.kin.has_secret_output(run)
+            return everything if run.parent_id is not None else None if hidden else run.output
+        if run.status == RunStatus.CANCELLED and run.parent_id is None:
+            raise asyncio.CancelledError
+        error = Failure.from_json(run.error) if run.error is not None else Failure(run.status, "")
+        raise exceptions.ApplicationError(error.message, everything, type=error.type, non_retryable=True)
+
+    # --- moving on
+
+    def _continued(self) -> Begin:
+        """The same run in another Temporal run."""
+        return msgspec.structs.replace(self._begin, run_id=self.run_id, store=pack(self._store))
+
+    def _succeeded(self) -> Begin:
+        """The next run of the chain."""
+        latest = self.journal.latest_of(self.run().workflow_id)
+        assert latest is not None
+        return msgspec.structs.replace(
+            self._begin, run_id=latest.id, store=pack(self._store, leave={self.run_id})
+        )
+
+    def begin_child(self, child: Run) -> list[bytes]:
+        """See ``Kindred``."""
+        store = MemoryStore()
+        store.documents = dict(self._store.documents)
+        MemoryJournal(store).create(child)
+        return to_chunks(msgspec.structs.replace(self._begin, run_id=child.id, store=pack(store)))
+
+    def _document(self, digest: str) -> Workflow:
+        document = self.journal.document(digest)
+        if document is None:
+            raise InternalError(f"the run does not have the document {digest}")
+        return _built(document.body, digest)
+
+    # --- Host
+
+    @property
+    def settings(self) -> Policy:
+        """See ``Host``."""
+        return self._begin.settings
+
+    @property
+    def task_queue(self) -> str:
+        """See ``Host``."""
+        return workflow.info().task_queue
+
+    @property
+    def namespace(self) -> str:
+        """See ``Host``."""
+        return workflow.info().namespace
+
+    def now(self) -> int:
+        """See ``Host``. The same for all that is done in one workflow task."""
+        return workflow.time_ns() // 1_000_000
+
+    def chance(self) -> float:
+        """See ``Host``."""
+        return workflow.random().random()
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
+        """See ``Host``."""
+        return _Timer(self, when, callback)
+
+    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
+        """See ``Host``."""
+        if attempt.kind != "activity":
+            return self.errands.perform(attempt, done)
+        return _Flight(attempt, done)
+
+    def declared(self, activity: str) -> Policy | None:
+        """See ``Host``. As it was where the run was started; whether a worker has the activity, the attempt
+        shows.
+        """
+        return self._begin.policies.get(activity)
+
+    def check_secrets(self, names: Iterable[str], path: Path) -> None:
+        """See ``Host``. Whether a worker has them, the attempt shows."""
+
+    def wake(self, machine: Machine) -> None:
+        """See ``Host``."""
+        if not self._armed:
+            self._armed = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    # --- committing
+
+    def _flush(self) -> None:
+        self._armed = False
+        machine = self._machine
+        assert machine is not None
+        change = machine.take()
+        if change is not None:
+            self.journal.commit([change])
+            if Equipment.observe is not None and not workflow.unsafe.is_replaying():
+                Equipment.observe(change)
+        machine.committed()
+        if machine.reopened:
+            machine.begin_again(self.journal.entries(self.run_id), self.journal.inbox(self.run_id))
+        self._look(machine)
+
+    def _look(self, machine: Machine) -> None:
+        """Whether this is the end, or the run should move."""
+        if machine.ended:
+            self.over = True
+        elif machine.stopped:
+            self._stop(machine)
+        elif self._moving:
+            self.over = machine.rests and self.errands.children == 0
+        elif self._is_long() and self.errands.children == 0:
+            self._moving = True
+            machine.hold_back()
+            self.wake(machine)
+
+    def _is_long(self) -> bool:
+        info = workflow.info()
+        return info.get_current_history_length() >= self.moves_at or info.is_continue_as_new_suggested()
+
+    def _stop(self, machine: Machine) -> None:
+        """The run cannot go on. If that is flowctl's own mistake, the workflow task fails, so that a worker that
+        is mended can do it; else somebody looks again in a while.
+        """
+        blocked = machine.run.blocked
+        if blocked["code"] == "InternalError":
+            self._failure, self.over = blocked["reason"], True
+        else:
+            self.call_at(self.now() + BLOCKED_FOR, self.take_up)
+
+
+@functools.lru_cache(maxsize=256)
+def _built(body: bytes, digest: str) -> Workflow:
+    return stored(body, digest, Equipment.functions)
+
+
+class _Timer:
+    """A Temporal timer. One that is due already fires in the same workflow task, as soon as possible."""
+
+    def __init__(self, host: TemporalHost, when: int, callback: Callable[[], None]) -> None:
+        self._host = host
+        self._when = when
+        self._callback = callback
+        self._arm()
+
+    def cancel(self) -> None:
+        """See ``Handle``."""
+        self._handle.cancel()
+
+    def _arm(self) -> None:
+        loop, left = asyncio.get_running_loop(), self._when - self._host.now()
+        self._handle: asyncio.Handle = (
+            loop.call_later(left / 1000, self._ring) if left > 0 else loop.call_soon(self._callback)
+        )
+
+    def _ring(self) -> None:
+        if self._host.now() < self._when:
+            self._arm()
+        else:
+            self._callback()
+
+
+class _Flight:
+    """One attempt, as a Temporal activity."""
+
+    def __init__(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
+        self._done = done
+        self._told = False
+        self._handle: workflow.ActivityHandle[Any] = workflow.start_activity(
+            attempt.name,
+            attempt_to_json(attempt),
+            result_type=dict,
+            start_to_close_timeout=timedelta(milliseconds=attempt.timeout) + MARGIN,
+            heartbeat_timeout=HEARD_WITHIN,
+            retry_policy=RetryPolicy(maximum_attempts=1),
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+            summary=str(attempt.path),
+        )
+        self._landing = asyncio.create_task(self._land())
+
+    def cancel(self) -> None:
+        """See ``Handle``."""
+        self._told = True
+        self._handle.cancel()
+
+    async def _land(self) -> None:
+        try:
+            outcome = outcome_from_json(await self._handle)
+        except exceptions.ActivityError as error:
+            outcome = _outcome_of(error)
+        except asyncio.CancelledError:
+            if not self._told:  # the whole workflow is put aside
+                raise
+            outcome = _NEVER_MADE
+        self._done(outcome)
+
+
+_NEVER_MADE = Outcome(failure=Failure("Cancelled", "cancelled before it began"), cancelled=True)
+
+
+def _outcome_of(error: exceptions.ActivityError) -> Outcome:
+    """What an activity's failure says. One that says nothing of its own was lost, or cancelled in time."""
+    cause = error.cause
+    if isinstance(cause, exceptions.ApplicationError) and cause.details:
+        return outcome_from_json(cause.details[0])
+    if isinstance(cause, exceptions.CancelledError):
+        return _NEVER_MADE
+    details = cause.last_heartbeat_details if isinstance(cause, exceptions.TimeoutError) else ()
+    return Outcome(lost=True, heartbeat=details[0] if details else None)
+
+
+def too_large(begin: Begin) -> int | None:
+    """By how many bytes a run is too large to be moved, or None."""
+    over = len(begin.store) - MOST
+    return over if over > 0 else None

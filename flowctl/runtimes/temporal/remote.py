@@ -1,0 +1,136 @@
+"""Runs as seen from outside: read from Temporal's history, and sent messages.
+
+What became of a run is found by replaying its history here, with Temporal's own replayer: that needs no
+worker, and shows a run that has ended as well as one that goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Replayer
+
+from flowctl import values
+from flowctl.activities import Outcome
+from flowctl.document import stored
+from flowctl.errors import RunClosed, RunNotFound
+from flowctl.expressions import FUNCTIONS
+from flowctl.journal import Run
+from flowctl.journal.memory import MemoryJournal
+from flowctl.journal.moving import unpack
+from flowctl.model import Workflow
+from flowctl.runtimes.kin import check_signal
+from flowctl.runtimes.temporal import workflow as workflows
+from flowctl.runtimes.temporal.begin import Begin, from_chunks
+from flowctl.runtimes.temporal.host import TemporalHost
+from flowctl.runtimes.temporal.workflow import FlowctlRun
+
+
+class Seen:
+    """A run, and its journal, in which it is."""
+
+    def __init__(self, run: Run, journal: MemoryJournal) -> None:
+        self.run = run
+        self.journal = journal
+
+
+def workflow_id_of(run_id: str) -> str:
+    """The Temporal workflow that a run is part of: its chain."""
+    head, tilde, number = run_id.rpartition("~")
+    return head if tilde and number.isdecimal() else run_id
+
+
+async def begin_of(client: Client, workflow_id: str, temporal_run: str | None = None) -> Begin:
+    """What the latest Temporal run of a chain was started with. ``RunNotFound``."""
+    handle = client.get_workflow_handle(workflow_id, run_id=temporal_run)
+    try:
+        async for event in handle.fetch_history_events(page_size=1):
+            payloads = event.workflow_execution_started_event_attributes.input.payloads
+            return from_chunks(await client.data_converter.decode(payloads, [bytes] * len(payloads)))
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+    raise not_found(workflow_id)
+
+
+def document_of(begin: Begin) -> tuple[Run, Workflow]:
+    """The run that a Temporal run begins with, and its document."""
+    journal = MemoryJournal(unpack(begin.store))
+    run = journal.run(begin.run_id)
+    assert run is not None
+    document = journal.document(run.digest)
+    assert document is not None
+    return run, stored(document.body, document.digest, FUNCTIONS)
+
+
+async def seen(client: Client, run_id: str) -> Seen:
+    """A run as far as Temporal has decided. ``RunNotFound``."""
+    workflow_id = workflow_id_of(run_id)
+    async for handle in _parts(client, workflow_id):
+        host = await _replayed(await handle.fetch_history())
+        run = host.journal.run(run_id if run_id != workflow_id else host.run_id)
+        if run is not None and (run.id == host.run_id or run_id == run.id):
+            return Seen(run, host.journal)
+    raise not_found(run_id)
+
+
+async def _parts(client: Client, workflow_id: str) -> AsyncIterator[WorkflowHandle[Any, Any]]:
+    """The Temporal runs of a chain, the latest first."""
+    temporal_run: str | None = None
+    while True:
+        handle = client.get_workflow_handle(workflow_id, run_id=temporal_run)
+        yield handle
+        before = await _continued_from(handle)
+        if before is None:
+            return
+        temporal_run = before
+
+
+async def _continued_from(handle: WorkflowHandle[Any, Any]) -> str | None:
+    async for event in handle.fetch_history_events(page_size=1):
+        started = event.workflow_execution_started_event_attributes
+        return started.continued_execution_run_id or None
+    return None
+
+
+async def _replayed(history: WorkflowHistory) -> TemporalHost:
+    from flowctl.runtimes.temporal.working import sandbox
+
+    with workflows.hosts() as found:
+        await Replayer(workflows=[FlowctlRun], workflow_runner=sandbox()).replay_workflow(
+            history, raise_on_replay_failure=False
+        )
+    return found[-1]
+
+
+async def send(client: Client, about: Mapping[str, Any]) -> Outcome:
+    """Send a signal for a run, as ``send_signal`` asks. ``RunNotFound``, ``RunClosed``, ``UnknownSignal``,
+    ``InvalidInput``.
+    """
+    target = workflow_id_of(about["run"])
+    run, workflow = document_of(await begin_of(client, target))
+    problem = check_signal(workflow, about["signal"], about.get("payload"))
+    if problem is not None:
+        raise problem
+    await signal(client, target, about["signal"], {**about, "flowctl": 1})
+    return Outcome(value=values.encode({"run": run.id}))
+
+
+async def signal(client: Client, workflow_id: str, name: str, about: Mapping[str, Any]) -> None:
+    """Leave a message for a chain, durably. ``RunNotFound``, ``RunClosed``."""
+    try:
+        await client.get_workflow_handle(workflow_id).signal(name, about)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
+        if "completed" in error.message:
+            raise RunClosed(f"run {workflow_id} has ended") from error
+        raise not_found(workflow_id) from error
+
+
+def not_found(run_id: str) -> RunNotFound:
+    """There is no such run."""
+    return RunNotFound(f"there is no run {run_id}", hint="`flowctl list` shows the runs of this namespace")

@@ -1,0 +1,56 @@
+"""Attempts, outcomes and messages across the network: plain JSON, so that Temporal's own tools can show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from flowctl import values
+from flowctl.activities import Attempt, Outcome
+from flowctl.errors import Failure
+from flowctl.expressions import SecretRef
+
+_FIELDS = Attempt.__struct_fields__
+
+
+def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
+    """The argument of the activity. References to secrets are there, never their values."""
+    data = {name: getattr(attempt, name) for name in _FIELDS}
+    data["path"] = str(attempt.path)
+    data["secrets"] = {
+        where: [part if isinstance(part, str) else {"secret": part.name} for part in parts]
+        for where, parts in attempt.secrets.items()
+    }
+    return data
+
+
+def attempt_from_json(data: dict[str, Any]) -> Attempt:
+    """The inverse."""
+    secrets = {
+        where: [part if isinstance(part, str) else SecretRef(part["secret"]) for part in parts]
+        for where, parts in data["secrets"].items()
+    }
+    return Attempt(**data | {"secrets": secrets})
+
+
+def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    """The result of the activity, or the details of its failure."""
+    data: dict[str, Any] = {
+        name: value
+        for name in Outcome.__struct_fields__
+        if name not in ("value", "failure") and (value := getattr(outcome, name))
+    }
+    if outcome.failure is not None:
+        data["failure"] = outcome.failure.to_json()
+    elif outcome.value is not None:
+        data["value"] = msgspec.json.decode(outcome.value)
+    return data
+
+
+def outcome_from_json(data: dict[str, Any]) -> Outcome:
+    """The inverse. A value that was null is there, as null."""
+    failure = Failure.from_json(data["failure"]) if "failure" in data else None
+    value = values.encode(data["value"]) if "value" in data else None
+    rest = {name: data[name] for name in data if name not in ("value", "failure")}
+    return Outcome(value=value, failure=failure, **rest)
