@@ -8,8 +8,7 @@ sent off as a workflow; everything that is read is folded from the same.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from temporalio.client import Client
@@ -18,32 +17,24 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from flowctl import values
-from flowctl.backends import Documents, Observer, StartRequest
+from flowctl.backends import Observer, StartRequest
 from flowctl.engine import Engine
 from flowctl.errors import (
-    AmbiguousRun,
-    RunClosed,
     RunIdConflict,
-    RunNotFound,
-    UsageError,
 )
-from flowctl.journal import Run, Where
+from flowctl.journal import Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack
 from flowctl.model import NO_POLICY, Policy
 from flowctl.runtimes.embedded import wall_clock
-from flowctl.runtimes.kin import check_signal
-from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.connection import Address, connect, refused
-from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, signal, workflow_id_of
+from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, workflow_id_of
 from flowctl.runtimes.temporal.working import working
-from flowctl.state import COMMANDS, DO, ENDED, RunStatus
-from flowctl.status import fact_line, history_lines, status_document, summary
+from flowctl.state import ENDED, RunStatus
+from flowctl.status import fact_line, status_document
 
 if TYPE_CHECKING:
-    from flowctl.document.closure import Closure
-    from flowctl.model import Workflow
     from flowctl.plugins import Plugins
 
 MARK = {"flowctl": 1}
@@ -90,12 +81,13 @@ class TemporalBackend:
         return run.id, True
 
     async def _send_off(self, run: Run, store: MemoryStore, reuse: WorkflowIDReusePolicy) -> None:
-        begin = Begin(run.id, pack(store), self._policies(store), self._settings)
+        queue = self._address.task_queue
+        begin = Begin(run.id, pack(store), self._policies(store), self._settings, queue)
         await self._client.start_workflow(
             run.workflow,
             args=to_chunks(begin),
             id=run.workflow_id,
-            task_queue=self._address.task_queue,
+            task_queue=queue,
             id_reuse_policy=reuse,
             memo=MARK,
         )

@@ -80,6 +80,11 @@ class MemoryJournal:
         self._closed = False
 
     @property
+    def store(self) -> MemoryStore:
+        """What it was opened on."""
+        return self._store
+
+    @property
     def url(self) -> str:
         """Always ``memory:``."""
         return "memory:"

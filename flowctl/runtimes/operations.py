@@ -10,11 +10,11 @@ What a command does to a run in which state, ``state.COMMANDS`` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from flowctl.errors import InvalidInput, RunBusy, RunClosed, RunNotFound, RunOpen
-from flowctl.journal import Change, Journal, Message, MessageKind, Run, end_of_child
+from flowctl.journal import Change, Entry, Journal, Message, MessageKind, Run, end_of_child
 from flowctl.machine import requests
 from flowctl.path import Path
 from flowctl.state import CLOSED, COMMANDS, DO, ENDED, OPEN, RunStatus
@@ -55,7 +55,7 @@ class Operations:
         are to end with it are cancelled.
         """
         terminated = self._ask("terminate", self.permitted("terminate", run_id), principal)
-        awaited, closing = self._children(terminated)
+        awaited, closing = children_of(terminated, self._journal.entries(run_id))
         for child in self._live(awaited):
             self.terminate(child.id, principal=principal)
         for child in self._live(closing):
@@ -134,33 +134,34 @@ class Operations:
         if self._committed is not None:
             self._committed(change)
 
-    def _children(self, run: Run) -> tuple[list[str], list[str]]:
-        """The children that a run waits for, those whose step has not ended; and those that end with it."""
-        called: dict[str, str] = {}
-        begun: dict[str, int] = {}
-        closing: list[str] = [*((run.inherited or {}).get("left") or {}).get("closing", ())]
-        for entry in self._journal.entries(run.id):
-            for fact in entry.facts():
-                if fact.data.get("verb") == "workflow" and "name" in fact.data:
-                    called[fact.path] = fact.data["name"]
-                if "closes" in fact.data and "served" not in fact.data:
-                    closing.append(Path(fact.path).child_id(run.id, fact.attempt))
-                elif fact.kind == "started" and fact.path in called:
-                    begun[fact.path] = fact.attempt
-                elif fact.kind in ("completed", "failed", "cancelled"):
-                    begun.pop(fact.path, None)
-        awaited = [
-            called[path] if called[path].endswith("~undo") else Path(path).child_id(run.id, attempt)
-            for path, attempt in begun.items()
-        ]
-        return awaited, closing
-
     def _live(self, children: list[str]) -> Iterator[Run]:
         """The latest of the chain of each, if that has not ended."""
         for child in children:
             latest = self._journal.latest_of(child)
             if latest is not None and latest.status not in ENDED:
                 yield latest
+
+
+def children_of(run: Run, entries: Iterable[Entry]) -> tuple[list[str], list[str]]:
+    """The children that a run waits for, those whose step has not ended; and those that end with it."""
+    called: dict[str, str] = {}
+    begun: dict[str, int] = {}
+    closing: list[str] = [*((run.inherited or {}).get("left") or {}).get("closing", ())]
+    for entry in entries:
+        for fact in entry.facts():
+            if fact.data.get("verb") == "workflow" and "name" in fact.data:
+                called[fact.path] = fact.data["name"]
+            if "closes" in fact.data and "served" not in fact.data:
+                closing.append(Path(fact.path).child_id(run.id, fact.attempt))
+            elif fact.kind == "started" and fact.path in called:
+                begun[fact.path] = fact.attempt
+            elif fact.kind in ("completed", "failed", "cancelled"):
+                begun.pop(fact.path, None)
+    awaited = [
+        called[path] if called[path].endswith("~undo") else Path(path).child_id(run.id, attempt)
+        for path, attempt in begun.items()
+    ]
+    return awaited, closing
 
 
 _CLOSED_HINT = "`flowctl status` shows how; start a new one, or `flowctl replay` it, to do it again"

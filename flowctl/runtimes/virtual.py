@@ -62,6 +62,16 @@ class Script(Protocol):
         """May raise ``Blocked``."""
 
 
+class Clock(Protocol):
+    """What scripted attempts need of the time."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
+        """Call back then."""
+
+
 class VirtualRuntime:
     """Drives machines against a journal, in virtual time. ``after_commit`` may raise to end the world
     there.
@@ -167,7 +177,7 @@ class VirtualRuntime:
         if attempt.kind != "activity":
             return self.errands.perform(attempt, done)
         act = self._script.act(attempt)
-        performance = _Performance(self, attempt, act, done, heard)
+        performance = Performance(self, attempt, act, done, heard)
         performance.begin()
         return performance
 
@@ -202,9 +212,10 @@ class _Event:
         self.cancelled = True
 
 
-class _Performance:
-    """One scripted attempt under way."""
+class Performance:
+    """One scripted attempt under way, by a clock."""
 
+<<<<<<< HEAD
     def __init__(
         self,
         runtime: VirtualRuntime,
@@ -213,6 +224,9 @@ class _Performance:
         done: Callable[[Outcome], None],
         heard: Callable[[bytes], None],
     ) -> None:
+=======
+    def __init__(self, runtime: Clock, attempt: Attempt, act: Act, done: Callable[[Outcome], None]) -> None:
+>>>>>>> 1fbfd4c (Run conformance cases on a Temporal server, by a clock that is told)
         self._runtime = runtime
         self._attempt = attempt
         self._act = act

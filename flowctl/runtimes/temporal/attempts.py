@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import msgspec
 from temporalio import activity
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from flowctl.activities import Activity, Attempt, Outcome
 from flowctl.activities.attempt import Handle, MissingSecret
@@ -53,9 +53,7 @@ class Attempts:
         answer = outcome_to_json(outcome)
         if outcome.failure is None:
             return answer
-        raise ApplicationError(
-            outcome.failure.message, answer, type=outcome.failure.type, non_retryable=True
-        ) from None
+        raise failed(outcome, answer)
 
     @activity.defn(name=SEND)
     async def send(self, about: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +78,7 @@ class Attempts:
             except asyncio.CancelledError:
                 handle.cancel()
                 if activity.is_worker_shutdown():
-                    raise ApplicationError("the worker was stopped", type="WorkerLost") from None
+                    raise lost("the worker was stopped") from None
         return ended.result()
 
 
@@ -88,6 +86,23 @@ def _begun_now(attempt: Attempt) -> Attempt:
     """Its time begins when it is made, not when it was asked for."""
     now = time.time_ns() // 1_000_000
     return msgspec.structs.replace(attempt, started_at=now, deadline=now + attempt.timeout)
+
+
+def failed(outcome: Outcome, answer: dict[str, Any]) -> ApplicationError:
+    """A failure as Temporal shows it, with our outcome in it. It is no news for a worker's log."""
+    assert outcome.failure is not None
+    return ApplicationError(
+        outcome.failure.message,
+        answer,
+        type=outcome.failure.type,
+        non_retryable=True,
+        category=ApplicationErrorCategory.BENIGN,
+    )
+
+
+def lost(message: str) -> ApplicationError:
+    """The attempt is lost with its worker: a failure without an outcome."""
+    return ApplicationError(message, type="WorkerLost", category=ApplicationErrorCategory.BENIGN)
 
 
 def _blocked(code: str, reason: str) -> Outcome:

@@ -21,7 +21,8 @@ MOST = 3 << 20
 
 class Begin(msgspec.Struct, frozen=True):
     """``store`` is a packed store, in which the run ``run_id`` goes on. ``policies`` are those that its
-    activities declare for themselves, ``settings`` the last to be asked. ``indexed``: the search attributes
+    activities declare for themselves, ``settings`` the last to be asked, ``task_queue`` where it was started
+    (whoever only reads a run replays it elsewhere). ``indexed``: the search attributes
     of ``index`` are registered.
     """
 
@@ -29,6 +30,7 @@ class Begin(msgspec.Struct, frozen=True):
     store: bytes
     policies: Mapping[str, Policy] = {}
     settings: Policy = Policy()
+    task_queue: str = "default"
     indexed: bool = False
 
 

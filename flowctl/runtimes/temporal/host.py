@@ -81,6 +81,11 @@ class TemporalHost:
         machine.begin(self.kin.interpret(run), self.journal.inbox(run.id))
         self.wake(machine)
 
+    def put_aside(self) -> None:
+        """The worker forgets the run: nothing that its tasks do from now on is of the run."""
+        if self._machine is not None:
+            self._machine.drop()
+
     def hear(self, kind: MessageKind, name: str, about: Mapping[str, Any]) -> None:
         """A message for the run. A signal that does not fit its document is as if it had not been sent; whoever
         sends it by flowctl is told so before."""
@@ -165,7 +170,7 @@ class TemporalHost:
     @property
     def task_queue(self) -> str:
         """See ``Host``."""
-        return workflow.info().task_queue
+        return self._begin.task_queue
 
     @property
     def namespace(self) -> str:

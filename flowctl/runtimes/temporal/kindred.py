@@ -78,6 +78,7 @@ class Errands:
     async def detached(self, attempt: Attempt, errand: _Errand) -> Outcome:
         """Start a child that goes its own way."""
         child = self.host.kin.child(self._parent(), attempt.path, attempt.attempt, attempt.name, attempt.args)
+        errand.child = child.id
         try:
             await workflow.start_child_workflow(
                 child.workflow,
@@ -117,14 +118,15 @@ class Errands:
         await self.ask_to_cancel(attempt.args["run"], f"its parent {attempt.run_id} has ended")
         return Outcome(value=b"null")
 
-    async def ask_to_cancel(self, run_id: str, reason: str) -> None:
+    async def ask_to_cancel(self, run_id: str, reason: str) -> bool:
         """Leave a run the message; one that is gone needs none."""
         try:
             await workflow.get_external_workflow_handle(run_id).signal(
                 CANCEL, {"data": {"reason": reason}, "dedup_id": f"{self.host.run_id}/cancel"}
             )
         except exceptions.FailureError:
-            pass
+            return False
+        return True
 
     # --- children
 
@@ -184,7 +186,7 @@ class _Errand:
         self._errands = errands
         self._attempt = attempt
         self._done = done
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[bool] | None = None
         self.told = False
         self.child: str | None = None
         self._task = asyncio.create_task(self._run())
@@ -195,6 +197,11 @@ class _Errand:
         except FlowctlError as error:
             outcome = Outcome(failure=failure_of(error))
         self._done(outcome)
+
+    @property
+    def kind(self) -> str:
+        """As of a ``Call``."""
+        return self._attempt.kind
 
     def cancel(self) -> None:
         """A child is told, and undoes what it did; all else is over in a moment anyway."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from temporalio.client import Client, WorkflowHandle, WorkflowHistory
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
@@ -23,10 +23,12 @@ from flowctl.journal.memory import MemoryJournal
 from flowctl.journal.moving import unpack
 from flowctl.model import Workflow
 from flowctl.runtimes.kin import check_signal
+from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.begin import Begin, from_chunks
 from flowctl.runtimes.temporal.host import TemporalHost
-from flowctl.runtimes.temporal.workflow import FlowctlRun
+from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
+from flowctl.state import ENDED
 
 
 class Seen:
@@ -66,15 +68,29 @@ def document_of(begin: Begin) -> tuple[Run, Workflow]:
     return run, stored(document.body, document.digest, FUNCTIONS)
 
 
-async def seen(client: Client, run_id: str) -> Seen:
+async def seen(client: Client, run_id: str, *, by: type[Any] = FlowctlRun) -> Seen:
     """A run as far as Temporal has decided. ``RunNotFound``."""
     workflow_id = workflow_id_of(run_id)
-    async for handle in _parts(client, workflow_id):
-        host = await _replayed(await handle.fetch_history())
-        run = host.journal.run(run_id if run_id != workflow_id else host.run_id)
-        if run is not None and (run.id == host.run_id or run_id == run.id):
-            return Seen(run, host.journal)
+    try:
+        async for handle in _parts(client, workflow_id):
+            host = await _replayed(await handle.fetch_history(), client.namespace, by)
+            run = host.journal.run(run_id if run_id != workflow_id else host.run_id)
+            if run is not None:
+                await _see_termination(handle, run, host.journal)
+                return Seen(host.journal.run(run.id) or run, host.journal)
+    except RPCError as error:
+        if error.status != RPCStatusCode.NOT_FOUND:
+            raise
     raise not_found(run_id)
+
+
+async def _see_termination(handle: WorkflowHandle[Any, Any], run: Run, journal: MemoryJournal) -> None:
+    """Temporal terminates a run without asking it."""
+    if run.status not in ENDED:
+        described = await handle.describe()
+        if described.status == WorkflowExecutionStatus.TERMINATED and described.close_time is not None:
+            at = round(described.close_time.timestamp() * 1000)
+            Operations(journal, lambda: at).terminate(run.id)
 
 
 async def _parts(client: Client, workflow_id: str) -> AsyncIterator[WorkflowHandle[Any, Any]]:
@@ -96,14 +112,15 @@ async def _continued_from(handle: WorkflowHandle[Any, Any]) -> str | None:
     return None
 
 
-async def _replayed(history: WorkflowHistory) -> TemporalHost:
-    from flowctl.runtimes.temporal.working import sandbox
-
+async def _replayed(history: WorkflowHistory, namespace: str, by: type[Any]) -> TemporalHost:
     with workflows.hosts() as found:
-        await Replayer(workflows=[FlowctlRun], workflow_runner=sandbox()).replay_workflow(
-            history, raise_on_replay_failure=False
-        )
-    return found[-1]
+        replayer = Replayer(workflows=[by], workflow_runner=sandbox(), namespace=namespace)
+        await replayer.replay_workflow(history, raise_on_replay_failure=False)
+    return next(
+        each.host
+        for each in found
+        if each[:2] == (history.workflow_id, history.run_id) and each.task_queue.startswith("replay-")
+    )
 
 
 async def send(client: Client, about: Mapping[str, Any]) -> Outcome:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, NamedTuple, get_args
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from flowctl.journal import MessageKind
 from flowctl.runtimes.temporal.begin import from_chunks
@@ -21,13 +22,32 @@ REQUESTS: frozenset[str] = frozenset(get_args(MessageKind)) - {"signal"}
 """Requests come as signals named ``_cancel``, ``_pause`` and so on."""
 
 
-_watched: list[list[TemporalHost]] = []
+PURE = ("flowctl", "msgspec", "re2", "jsonschema", "jsonschema_specifications", "referencing", "attr", "attrs")
+"""Modules that the sandbox does not load anew for each run: they keep nothing between runs, and the interpreter
+knows no clock, no chance and no loop (``tests/test_layering.py`` asserts it)."""
+
+
+def sandbox() -> SandboxedWorkflowRunner:
+    """Temporal's own sandbox, which refuses what would not be replayed alike."""
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PURE))
+
+
+class Watched(NamedTuple):
+    """A host, of which Temporal run, and to which queue its worker listens."""
+
+    workflow_id: str
+    temporal_run: str
+    task_queue: str
+    host: TemporalHost
+
+
+_watched: list[list[Watched]] = []
 
 
 @contextlib.contextmanager
-def hosts() -> Iterator[list[TemporalHost]]:
+def hosts() -> Iterator[list[Watched]]:
     """The hosts of the runs that are taken up, or replayed, in this process meanwhile."""
-    found: list[TemporalHost] = []
+    found: list[Watched] = []
     _watched.append(found)
     try:
         yield found
@@ -46,8 +66,10 @@ class FlowctlRun:
         converter = workflow.payload_converter()
         chunks = [converter.from_payload(arg.payload, bytes) for arg in args]
         self.host = self.hosted_by(from_chunks(chunks))
+        self._cancelled = False
         for watched in _watched:
-            watched.append(self.host)
+            info = workflow.info()
+            watched.append(Watched(info.workflow_id, info.run_id, info.task_queue, self.host))
 
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> Any:
@@ -57,6 +79,10 @@ class FlowctlRun:
             try:
                 await workflow.wait_condition(lambda: self.host.over)
             except asyncio.CancelledError:
+                if self._cancelled or workflow.cancellation_reason() is None:
+                    self.host.put_aside()
+                    raise
+                self._cancelled = True
                 self.host.hear("cancel", "cancel", {"data": {"reason": CANCELLED_BY_TEMPORAL}})
         return self.host.result()
 

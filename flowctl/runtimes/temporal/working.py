@@ -8,30 +8,24 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
+import jsonschema  # noqa: F401  (before the sandbox is asked for it, which refuses what it does then)
 from temporalio.client import Client
 from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from flowctl.activities import Activity
 from flowctl.activities.performer import Performer
 from flowctl.runtimes.temporal.attempts import Attempts
 from flowctl.runtimes.temporal.host import Equipment
 from flowctl.runtimes.temporal.remote import send
-from flowctl.runtimes.temporal.workflow import FlowctlRun
+from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
 
 GRACE = timedelta(seconds=10)
 """How long attempts in flight may take to end when the worker is stopped."""
 
+HEARS_WITHIN = timedelta(seconds=1)
+"""How often Temporal is told that an attempt lives. With the answer comes that it was called off."""
+
 CONCURRENCY = 500
-
-PURE = ("flowctl", "msgspec", "re2")
-"""Modules that the sandbox does not load anew for each run: they keep nothing between runs, and the interpreter
-knows no clock, no chance and no loop (``tests/test_layering.py`` asserts it)."""
-
-
-def sandbox() -> SandboxedWorkflowRunner:
-    """Temporal's own sandbox, which refuses what would not be replayed alike."""
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PURE))
 
 
 @asynccontextmanager
@@ -58,7 +52,8 @@ async def working(
         workflow_runner=sandbox(),
         max_concurrent_activities=concurrency or CONCURRENCY,
         graceful_shutdown_timeout=GRACE,
-        disable_eager_activity_execution=False,
+        max_heartbeat_throttle_interval=HEARS_WITHIN,
+        default_heartbeat_throttle_interval=HEARS_WITHIN,
     )
     try:
         async with worker:

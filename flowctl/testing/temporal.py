@@ -1,0 +1,638 @@
+"""Run a case on Temporal: a real server, a real worker, and a clock that is ours.
+
+Everything but the clock is as in production: histories, activities, signals, child workflows. Temporal's own
+clock cannot be moved, so here a run's timers wait for *ticks*: signals that say what time it is. Between two
+ticks the driver waits until nothing moves any more, anywhere: no workflow task, no activity that was asked for
+and has not begun, no answer or message under way. Then it looks who is due next, and tells everybody that it
+is that late.
+
+A lane is a namespace with a worker of its own: cases in different lanes do not see each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.common import RawValue, WorkflowIDReusePolicy
+from temporalio.service import RPCError
+from temporalio.worker import Worker, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+
+from flowctl.activities import Attempt, Outcome
+from flowctl.document.closure import Closure
+from flowctl.engine import Engine
+from flowctl.errors import Blocked, FlowctlError, RunClosed, RunOpen, failure_of
+from flowctl.journal import MessageKind, Run
+from flowctl.journal.memory import MemoryJournal, MemoryStore
+from flowctl.journal.moving import pack
+from flowctl.machine import Handle
+from flowctl.path import Path
+from flowctl.runtimes.temporal.asking import Asking
+from flowctl.runtimes.temporal.attempts import failed, lost
+from flowctl.runtimes.temporal.begin import Begin, to_chunks
+from flowctl.runtimes.temporal.host import TemporalHost
+from flowctl.runtimes.temporal.kindred import SEND, Errands
+from flowctl.runtimes.temporal.remote import Seen, seen, send, workflow_id_of
+from flowctl.runtimes.temporal.wire import attempt_from_json, outcome_to_json
+from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
+from flowctl.runtimes.virtual import Performance
+from flowctl.state import COMMANDS, DO, ENDED, RunStatus
+from flowctl.status import status_document
+from flowctl.testing.conformance import EVERY_STEP, RUN_ID, Case, Observed
+from flowctl.testing.events import Event
+from flowctl.testing.script import ScriptedActivities
+from flowctl.testing.world import START
+
+QUEUE = "default"
+TICK = "_tick"
+QUIET = 0.002
+"""Seconds between looks whether everything is quiet."""
+
+TOLD_WITHIN = 0.05
+"""Seconds within which an attempt hears that it was called off."""
+
+_worlds: dict[str, World] = {}
+"""By namespace."""
+
+
+class Flight:
+    """An attempt that a run has asked for."""
+
+    def __init__(self) -> None:
+        self.begun = self.told = self.heard = self.over = self.landed = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether something about it is under way between the run and its worker."""
+        return not self.landed and (not self.begun or self.over or (self.told and not self.heard))
+
+
+class World:
+    """One case under way in one namespace."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.script: ScriptedActivities = case.script()
+        self.time = START
+        self.hosts: dict[str, TickedHost] = {}
+        self.expected: set[str] = set()
+        self.flights: dict[tuple[str, str, int], list[Flight]] = {}
+        self.errands: list[TickedErrand] = []
+        self.performances: dict[Flight, asyncio.Future[Outcome | None]] = {}
+        self.letters = 0
+        self._due: list[tuple[int, int, _Due]] = []
+        self._numbers = itertools.count()
+
+    # --- the clock of the activities (``runtimes.virtual.Clock``)
+
+    def now(self) -> int:
+        """The time."""
+        return self.time
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
+        """Call back then, on the loop."""
+        due = _Due(callback)
+        heapq.heappush(self._due, (when, next(self._numbers), due))
+        return due
+
+    # --- who moves, who is due
+
+    @property
+    def moves(self) -> bool:
+        """Whether something happens, or is under way, without the time going on."""
+        return (
+            self.letters > 0
+            or not self.expected <= self.hosts.keys()
+            or any(host.moves for host in list(self.hosts.values()))
+            or any(flight.moves for flights in list(self.flights.values()) for flight in flights)
+            or any(errand.moves for errand in list(self.errands))
+        )
+
+    def next_due(self) -> int | None:
+        """When something happens by itself."""
+        while self._due and self._due[0][2].cancelled:
+            heapq.heappop(self._due)
+        due = [self._due[0][0]] if self._due else []
+        due += [
+            when for host in self.hosts.values() if not host.over and (when := host.next_due()) is not None
+        ]
+        return min(due, default=None)
+
+    def answer(self) -> bool:
+        """Let the first of those attempts answer that are due, if any is."""
+        while self._due and self._due[0][0] <= self.time:
+            _, _, due = heapq.heappop(self._due)
+            if not due.cancelled:
+                due.callback()
+                return True
+        return False
+
+    # --- activities
+
+    def flight(self, run_id: str, path: str, attempt: int) -> Flight:
+        """The one that was asked for and has not begun."""
+        return next(each for each in self.flights[run_id, path, attempt] if not each.begun)
+
+    async def make(self, attempt: Attempt) -> Outcome:
+        """Play an attempt."""
+        flight = self.flight(attempt.run_id, str(attempt.path), attempt.attempt)
+        try:
+            self.script.declared(attempt.name)
+            self.script.check_secrets(sorted(_secrets(attempt)), Path(attempt.path))
+        except Blocked as blocked:
+            flight.begun = flight.over = True
+            return Outcome(blocked={"code": blocked.code, "reason": blocked.reason})
+        ended: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
+
+        def over(outcome: Outcome) -> None:
+            if not ended.done():
+                flight.over = True
+                ended.set_result(outcome)
+
+        performance = Performance(self, attempt, self.script.act(attempt), over)
+        performance.begin()
+        self.performances[flight] = ended
+        flight.begun = True
+        while not ended.done():
+            if flight.told and not flight.heard:
+                activity.heartbeat()
+            try:
+                await asyncio.wait([ended], timeout=TOLD_WITHIN)
+            except asyncio.CancelledError:
+                performance.cancel()
+                flight.heard = True
+        self.performances.pop(flight, None)
+        outcome = ended.result()
+        if outcome is None:
+            raise lost("the worker is lost")
+        return outcome
+
+    def lose(self) -> list[asyncio.Future[Outcome | None]]:
+        """The worker dies: no attempt that is in flight answers any more."""
+        lost = list(self.performances.values())
+        self._due.clear()
+        self.performances.clear()
+        return lost
+
+
+def _secrets(attempt: Attempt) -> set[str]:
+    return {part.name for parts in attempt.secrets.values() for part in parts if not isinstance(part, str)}
+
+
+class _Due:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback = callback
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class TickedErrand:
+    """A child that a run waits for, or starts."""
+
+    def __init__(self, world: World, errand: Any) -> None:
+        self._world = world
+        self._errand = errand
+        self.landed = False
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is under way between the run and its child."""
+        if self._errand.kind not in ("workflow", "undo_child"):
+            return not self.landed
+        child = self._world.hosts.get(self._errand.child or "")
+        return not self.landed and (child is None or child.over)
+
+
+class TickedErrands(Errands):
+    """Errands whose messages are counted."""
+
+    def __init__(self, host: TickedHost) -> None:
+        super().__init__(host)
+        self._ticked = host
+
+    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
+        """See ``Host.perform``."""
+        if workflow.unsafe.is_replaying():
+            return super().perform(attempt, done)
+        world = self._ticked.world
+
+        def landed(outcome: Outcome) -> None:
+            ticked.landed = True
+            done(outcome)
+
+        errand = super().perform(attempt, landed)
+        ticked = TickedErrand(world, errand)
+        world.errands.append(ticked)
+        return errand
+
+    async def ask_to_cancel(self, run_id: str, reason: str) -> bool:
+        """Count it: who is gone never hears it."""
+        world, replaying = self._ticked.world, workflow.unsafe.is_replaying()
+        if not replaying:
+            world.letters += 1
+        heard = await super().ask_to_cancel(run_id, reason)
+        if not heard and not replaying:
+            world.letters -= 1
+        return heard
+
+
+class TickedHost(TemporalHost):
+    """A host whose time is told."""
+
+    def __init__(self, begin: Begin) -> None:
+        self.world = _worlds[workflow.info().namespace]
+        self._timers: list[tuple[int, int, _Due]] = []
+        self._numbers = itertools.count()
+        self._time = 0
+        self.active = 0
+        super().__init__(begin)
+        self.errands = TickedErrands(self)
+        run = self.run()
+        facts = [fact.at for entry in self.journal.entries(run.id) for fact in entry.facts()]
+        self._time = max([run.created_at, *facts])
+        if not workflow.unsafe.is_replaying() or workflow_id_of(run.id) in self.world.hosts:
+            self.world.hosts[workflow_id_of(run.id)] = self
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is being run, or is about to become another."""
+        return self.active > 0 or (self.over and self.run().status not in ENDED - {RunStatus.CONTINUED})
+
+    def next_due(self) -> int | None:
+        """When its first timer rings."""
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def tick(self, now: int) -> None:
+        """It is that late."""
+        self._time = now
+        while (due := self.next_due()) is not None and due <= now:
+            _, _, timer = heapq.heappop(self._timers)
+            timer.callback()
+
+    def now(self) -> int:
+        """See ``Host``."""
+        return self._time
+
+    def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
+        """See ``Host``."""
+        if when <= self._time:
+            return asyncio.get_running_loop().call_soon(callback)
+        due = _Due(callback)
+        heapq.heappush(self._timers, (when, next(self._numbers), due))
+        return due
+
+    def hear(self, kind: MessageKind, name: str, about: Mapping[str, Any]) -> None:
+        """See ``TemporalHost``."""
+        if not workflow.unsafe.is_replaying():
+            self.world.letters -= 1
+        super().hear(kind, name, about)
+
+    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
+        """See ``Host``."""
+        if attempt.kind != "activity":
+            return super().perform(attempt, done)
+        flights = self.world.flights.setdefault((attempt.run_id, str(attempt.path), attempt.attempt), [])
+        if workflow.unsafe.is_replaying() and flights:
+            flight = flights[-1]
+        else:
+            flight = Flight()
+            flights.append(flight)
+
+        def landed(outcome: Outcome) -> None:
+            flight.landed = True
+            done(outcome)
+
+        return _Told(super().perform(attempt, landed), flight)
+
+
+class _Told:
+    def __init__(self, handle: Handle, flight: Flight) -> None:
+        self._handle = handle
+        self._flight = flight
+
+    def cancel(self) -> None:
+        self._flight.told = True
+        self._handle.cancel()
+
+
+@workflow.defn(dynamic=True)
+class TickedRun(FlowctlRun):
+    """A chain of runs whose time is told."""
+
+    hosted_by = TickedHost
+
+    @workflow.init
+    def __init__(self, args: Sequence[RawValue]) -> None:
+        super().__init__(args)
+
+    @workflow.run
+    async def run(self, args: Sequence[RawValue]) -> Any:
+        """See ``FlowctlRun``."""
+        return await super().run(args)
+
+    @workflow.signal(dynamic=True)
+    def hear(self, name: str, args: Sequence[RawValue]) -> None:
+        """Also ticks."""
+        host = self.host
+        assert isinstance(host, TickedHost)
+        if name != TICK:
+            super().hear(name, args)
+            return
+        if not workflow.unsafe.is_replaying():
+            host.world.letters -= 1
+        host.tick(workflow.payload_converter().from_payload(args[0].payload, int))
+
+
+class _Runner(WorkflowRunner):
+    """Temporal's sandbox, and who is being run in it."""
+
+    def __init__(self) -> None:
+        self._sandbox = sandbox()
+
+    def prepare_workflow(self, defn: Any) -> None:
+        self._sandbox.prepare_workflow(defn)
+
+    def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
+        self._sandbox.set_worker_level_failure_exception_types(types)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        return _Instance(self._sandbox.create_instance(det), det.info.namespace)
+
+
+class _Instance(WorkflowInstance):
+    def __init__(self, instance: WorkflowInstance, namespace: str) -> None:
+        self._instance = instance
+        self._namespace = namespace
+
+    def activate(self, act: Any) -> Any:
+        world = _worlds.get(self._namespace)
+        if world is None:
+            return self._instance.activate(act)
+        world.letters += 1
+        try:
+            return self._instance.activate(act)
+        finally:
+            world.letters -= 1
+
+    def get_info(self) -> Any:
+        return self._instance.get_info()
+
+    def get_serialization_context(self, command_info: Any) -> Any:
+        return self._instance.get_serialization_context(command_info)
+
+    def get_external_store_context(self, command_info: Any) -> Any:
+        return self._instance.get_external_store_context(command_info)
+
+
+class _Activities:
+    """The activities of a lane."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @activity.defn(dynamic=True)
+    async def attempt(self, args: Sequence[RawValue]) -> dict[str, Any]:
+        """Make an attempt."""
+        described = activity.payload_converter().from_payload(args[0].payload, dict)
+        outcome = await _worlds[self._client.namespace].make(attempt_from_json(described))
+        answer = outcome_to_json(outcome)
+        if outcome.failure is None:
+            return answer
+        raise failed(outcome, answer)
+
+    @activity.defn(name=SEND)
+    async def send(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Send a signal to another run."""
+        world = _worlds[self._client.namespace]
+        world.letters += 1
+        try:
+            return outcome_to_json(await send(self._client, about))
+        except FlowctlError as error:
+            world.letters -= 1
+            return outcome_to_json(Outcome(failure=failure_of(error)))
+
+
+class Lane:
+    """One namespace of a server, in which one case runs after the other."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @contextlib.asynccontextmanager
+    async def working(self, *, cached: int = 1000) -> AsyncIterator[None]:
+        """With a worker. ``cached`` runs are kept in its memory; with 0, each workflow task begins at the top."""
+        activities = _Activities(self._client)
+        beat = _seconds(TOLD_WITHIN)
+        async with Worker(
+            self._client,
+            task_queue=QUEUE,
+            workflows=[TickedRun],
+            activities=[activities.attempt, activities.send],
+            workflow_runner=_Runner(),
+            max_cached_workflows=cached,
+            max_heartbeat_throttle_interval=beat,
+            default_heartbeat_throttle_interval=beat,
+        ):
+            yield
+
+    async def run(self, case: Case) -> Observed:
+        """Run a case."""
+        world = _worlds[self._client.namespace] = World(case)
+        drive = _Drive(self._client, case, world)
+        try:
+            await drive.run()
+            found = await seen(self._client, drive.latest(), by=TickedRun)
+            status = status_document(found.run, found.journal.entries(found.run.id), count=EVERY_STEP)
+            elapsed = (found.run.completed_at or world.time) - START
+            return Observed(status, world.script.ledger, elapsed)
+        finally:
+            await drive.leave()
+
+
+class _Drive:
+    def __init__(self, client: Client, case: Case, world: World) -> None:
+        self._client = client
+        self._case = case
+        self._world = world
+        self._begin: Begin | None = None
+        self._asking = Asking(client, self._look, self._restart, world.now)
+
+    def latest(self) -> str:
+        """The last run of the chain."""
+        return self._world.hosts[RUN_ID].run_id
+
+    async def run(self) -> None:
+        """Bring the case to its end."""
+        case, world = self._case, self._world
+        await self._start()
+        events = list(case.events)
+        while True:
+            await self._until_quiet()
+            if world.answer():
+                continue
+            event = events[0] if events else None
+            happens = START + event.at if event is not None else None
+            due = world.next_due()
+            limit = START + case.until if case.until is not None else None
+            when = min((each for each in (due, happens) if each is not None), default=None)
+            over = not events and world.hosts[RUN_ID].run().status in ENDED and not self._busy()
+            if over or when is None or (limit is not None and when > limit):
+                break
+            await self._tell_time(when)
+            if happens is not None and happens <= when:
+                await self._until_quiet()
+                await self._happen(events.pop(0), events)
+        if case.until is not None:
+            world.time = max(world.time, START + case.until)
+
+    def _busy(self) -> bool:
+        """Whether detached children are still going."""
+        return any(
+            not host.over and host.next_due() is not None and host.run().status == RunStatus.RUNNING
+            for host in self._world.hosts.values()
+        )
+
+    async def leave(self) -> None:
+        """Leave nothing behind."""
+        world = self._world
+        for ended in world.lose():
+            if not ended.done():
+                ended.set_result(None)
+        for workflow_id in world.hosts:
+            with contextlib.suppress(RPCError):
+                await self._client.get_workflow_handle(workflow_id).terminate()
+        del _worlds[self._client.namespace]
+
+    async def _start(self) -> None:
+        case, store = self._case, MemoryStore()
+        pins = {(digest, name): child for digest, known in case.pins.items() for name, child in known.items()}
+        closure = Closure({child.digest: child for child in case.children.values()}, pins)
+        names = frozenset().union(*(each.activities for each in (case.workflow, *case.children.values())))
+        complete = case.script()
+        complete.missing = set()
+        engine = Engine(
+            MemoryJournal(store), complete.activities(names), secret=complete.secrets.get, clock=lambda: START
+        )
+        run, _ = engine.start(case.workflow, case.source, case.input, id=RUN_ID, children=closure)
+        self._begin = Begin(run.id, pack(store), case.policies)
+        await self._send_off(self._begin, run)
+
+    async def _send_off(self, begin: Begin, run: Run) -> None:
+        self._world.expected.add(run.workflow_id)
+        await self._client.start_workflow(
+            run.workflow,
+            args=to_chunks(begin),
+            id=run.workflow_id,
+            task_queue=QUEUE,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        )
+
+    async def _until_quiet(self) -> None:
+        deadline = asyncio.get_running_loop().time() + 20
+        while self._world.moves:
+            await asyncio.sleep(QUIET)
+            if asyncio.get_running_loop().time() > deadline:
+                raise TimeoutError(f"never quiet: {self._why()}")
+
+    def _why(self) -> str:
+        world = self._world
+        return (
+            f"letters {world.letters}, expected {world.expected - world.hosts.keys()},"
+            f" hosts {[i for i, h in world.hosts.items() if h.moves]},"
+            f" flights {[(k, vars(f)) for k, fs in world.flights.items() for f in fs if f.moves]},"
+            f" errands {[e._errand._attempt.path for e in world.errands if e.moves]}"
+        )
+
+    async def _tell_time(self, now: int) -> None:
+        world = self._world
+        if now > world.time:
+            world.time = now
+            for workflow_id, host in list(world.hosts.items()):
+                if not host.over:
+                    world.letters += 1
+                    await self._client.get_workflow_handle(workflow_id).signal(TICK, now)
+
+    async def _happen(self, event: Event, events: list[Event]) -> None:
+        if event.kind == "lose_worker":
+            await self._lose_worker(event, events)
+            return
+        latest, world, self._kind = self.latest(), self._world, event.kind
+        before = world.letters
+        world.letters += 1
+        try:
+            if event.kind == "signal":
+                about = {"flowctl": 1, "payload": event.data, "dedup_id": event.dedup_id}
+                about["principal"] = event.principal
+                if world.hosts[RUN_ID].over:
+                    raise RunClosed("it has ended")
+                await self._client.get_workflow_handle(RUN_ID).signal(event.name, about)
+            elif event.kind == "cancel":
+                if not await self._asks(
+                    self._asking.cancel(latest, event.data["reason"], principal=event.principal)
+                ):
+                    world.letters = before
+            elif event.kind == "retry":
+                skip = event.data["skip"] if isinstance(event.data, Mapping) else ()
+                ended = world.hosts[RUN_ID].over
+                if not await self._asks(self._asking.retry(latest, skip=skip)) or ended:
+                    world.letters -= 1
+            elif event.kind == "terminate":
+                await self._asking.terminate(latest)
+                world.letters -= 1
+                for host in world.hosts.values():
+                    host.over = True
+            elif not await self._asks(getattr(self._asking, event.kind)(latest)):
+                world.letters = before
+        except (RunClosed, RunOpen):
+            world.letters -= 1
+
+    async def _asks(self, asking: Any) -> bool:
+        """Ask; whether there was something to ask for."""
+        status = RunStatus((await asking).status)
+        return self._kind in COMMANDS and COMMANDS[self._kind][status] == DO
+
+    async def _lose_worker(self, event: Event, events: list[Event]) -> None:
+        world = self._world
+        lost = world.lose()
+        back = START + event.at + event.data
+        world.time = back
+        for workflow_id, host in list(world.hosts.items()):
+            if not host.over:
+                world.letters += 1
+                await self._client.get_workflow_handle(workflow_id).signal(TICK, back)
+        await self._until_quiet()
+        for ended in lost:
+            if not ended.done():
+                for flight in (f for fs in world.flights.values() for f in fs):
+                    if flight.begun and not flight.landed:
+                        flight.over = True
+                ended.set_result(None)
+        await self._until_quiet()
+        while events and events[0].kind != "lose_worker" and START + events[0].at < back:
+            await self._happen(events.pop(0), events)
+            await self._until_quiet()
+
+    async def _look(self, run_id: str) -> Seen:
+        host = self._world.hosts[workflow_id_of(run_id)]
+        return Seen(host.run(), host.journal)
+
+    async def _restart(self, run: Run, found: Seen) -> None:
+        assert self._begin is not None
+        self._world.hosts.pop(run.workflow_id)
+        await self._send_off(Begin(run.id, pack(found.journal.store), self._begin.policies), run)
+
+
+def _seconds(seconds: float) -> Any:
+    import datetime
+
+    return datetime.timedelta(seconds=seconds)
