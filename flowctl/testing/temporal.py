@@ -62,9 +62,10 @@ _worlds: dict[str, World] = {}
 
 
 class Flight:
-    """An attempt that a run has asked for."""
+    """An attempt that a run has asked for. ``number`` counts them."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.begun = self.told = self.heard = self.over = self.landed = False
 
     @property
@@ -85,6 +86,8 @@ class World:
         self.flights: dict[tuple[str, str, int], list[Flight]] = {}
         self.errands: list[TickedErrand] = []
         self.performances: dict[Flight, asyncio.Future[Outcome | None]] = {}
+        self.asked: list[tuple[int, Callable[[], None]]] = []
+        self.numbers = itertools.count()
         self.letters = 0
         self._due: list[tuple[int, int, _Due]] = []
         self._numbers = itertools.count()
@@ -125,7 +128,12 @@ class World:
         return min(due, default=None)
 
     def answer(self) -> bool:
-        """Let the first of those attempts answer that are due, if any is."""
+        """Begin the attempts that were asked for, in that order, and let the first answer that is due, if any
+        is.
+        """
+        asked, self.asked = sorted(self.asked, key=lambda each: each[0]), []
+        for _, begin in asked:
+            begin()
         while self._due and self._due[0][0] <= self.time:
             _, _, due = heapq.heappop(self._due)
             if not due.cancelled:
@@ -155,8 +163,16 @@ class World:
                 flight.over = True
                 ended.set_result(outcome)
 
-        performance = Performance(self, attempt, self.script.act(attempt), over)
-        performance.begin()
+        performance: Performance | None = None
+
+        def begin() -> None:
+            nonlocal performance
+            performance = Performance(self, attempt, self.script.act(attempt), over)
+            performance.begin()
+            if flight.heard:
+                performance.cancel()
+
+        self.asked.append((flight.number, begin))
         self.performances[flight] = ended
         flight.begun = True
         while not ended.done():
@@ -165,7 +181,8 @@ class World:
             try:
                 await asyncio.wait([ended], timeout=TOLD_WITHIN)
             except asyncio.CancelledError:
-                performance.cancel()
+                if performance is not None:
+                    performance.cancel()
                 flight.heard = True
         self.performances.pop(flight, None)
         outcome = ended.result()
@@ -173,10 +190,11 @@ class World:
             raise lost("the worker is lost")
         return outcome
 
-    def lose(self) -> list[asyncio.Future[Outcome | None]]:
+    def lose(self) -> dict[Flight, asyncio.Future[Outcome | None]]:
         """The worker dies: no attempt that is in flight answers any more."""
-        lost = list(self.performances.values())
+        lost = dict(self.performances)
         self._due.clear()
+        self.asked.clear()
         self.performances.clear()
         return lost
 
@@ -252,7 +270,7 @@ class TickedHost(TemporalHost):
         self._timers: list[tuple[int, int, _Due]] = []
         self._numbers = itertools.count()
         self._time = 0
-        self.active = 0
+        self.gone = False
         super().__init__(begin)
         self.errands = TickedErrands(self)
         run = self.run()
@@ -264,7 +282,7 @@ class TickedHost(TemporalHost):
     @property
     def moves(self) -> bool:
         """Whether it is being run, or is about to become another."""
-        return self.active > 0 or (self.over and self.run().status not in ENDED - {RunStatus.CONTINUED})
+        return self.over and not self.gone and self.run().status not in ENDED - {RunStatus.CONTINUED}
 
     def next_due(self) -> int | None:
         """When its first timer rings."""
@@ -272,12 +290,14 @@ class TickedHost(TemporalHost):
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None
 
-    def tick(self, now: int) -> None:
-        """It is that late."""
+    def tick(self, now: int, *, rings: bool) -> None:
+        """It is that late. Timers may be told later to ring."""
         self._time = now
-        while (due := self.next_due()) is not None and due <= now:
+        while rings and (due := self.next_due()) is not None and due <= now:
             _, _, timer = heapq.heappop(self._timers)
             timer.callback()
+
+    namespace = "default"
 
     def now(self) -> int:
         """See ``Host``."""
@@ -305,7 +325,7 @@ class TickedHost(TemporalHost):
         if workflow.unsafe.is_replaying() and flights:
             flight = flights[-1]
         else:
-            flight = Flight()
+            flight = Flight(next(self.world.numbers))
             flights.append(flight)
 
         def landed(outcome: Outcome) -> None:
@@ -350,7 +370,8 @@ class TickedRun(FlowctlRun):
             return
         if not workflow.unsafe.is_replaying():
             host.world.letters -= 1
-        host.tick(workflow.payload_converter().from_payload(args[0].payload, int))
+        told = workflow.payload_converter().from_payload(args[0].payload, dict)
+        host.tick(told["now"], rings=told["rings"])
 
 
 class _Runner(WorkflowRunner):
@@ -416,7 +437,7 @@ class _Activities:
         world = _worlds[self._client.namespace]
         world.letters += 1
         try:
-            return outcome_to_json(await send(self._client, about))
+            return outcome_to_json(await send(self._client, {**about, "at": world.time}))
         except FlowctlError as error:
             world.letters -= 1
             return outcome_to_json(Outcome(failure=failure_of(error)))
@@ -453,10 +474,19 @@ class Lane:
             await drive.run()
             found = await seen(self._client, drive.latest(), by=TickedRun)
             status = status_document(found.run, found.journal.entries(found.run.id), count=EVERY_STEP)
-            elapsed = (found.run.completed_at or world.time) - START
+            ended_at = found.run.completed_at if found.run.status != RunStatus.TERMINATED else None
+            elapsed = (ended_at or world.time) - START
             return Observed(status, world.script.ledger, elapsed)
         finally:
             await drive.leave()
+
+
+class _Alive(Seen):
+    """A run that goes on, looked at."""
+
+    def __init__(self, host: TickedHost) -> None:
+        self.journal = MemoryJournal(host.journal.store)
+        self._run_id = host.run_id
 
 
 class _Drive:
@@ -465,7 +495,8 @@ class _Drive:
         self._case = case
         self._world = world
         self._begin: Begin | None = None
-        self._asking = Asking(client, self._look, self._restart, world.now)
+        self._asks_at = START
+        self._asking = Asking(client, self._look, self._restart, lambda: self._asks_at)
 
     def latest(self) -> str:
         """The last run of the chain."""
@@ -488,7 +519,8 @@ class _Drive:
             over = not events and world.hosts[RUN_ID].run().status in ENDED and not self._busy()
             if over or when is None or (limit is not None and when > limit):
                 break
-            await self._tell_time(when)
+            if when > world.time:
+                await self._tell_time(when)
             if happens is not None and happens <= when:
                 await self._until_quiet()
                 await self._happen(events.pop(0), events)
@@ -505,10 +537,10 @@ class _Drive:
     async def leave(self) -> None:
         """Leave nothing behind."""
         world = self._world
-        for ended in world.lose():
+        for ended in world.lose().values():
             if not ended.done():
                 ended.set_result(None)
-        for workflow_id in world.hosts:
+        for workflow_id in world.hosts.keys() | world.expected:
             with contextlib.suppress(RPCError):
                 await self._client.get_workflow_handle(workflow_id).terminate()
         del _worlds[self._client.namespace]
@@ -553,26 +585,27 @@ class _Drive:
             f" errands {[e._errand._attempt.path for e in world.errands if e.moves]}"
         )
 
-    async def _tell_time(self, now: int) -> None:
+    async def _tell_time(self, now: int, *, rings: bool = True) -> None:
         world = self._world
-        if now > world.time:
-            world.time = now
-            for workflow_id, host in list(world.hosts.items()):
-                if not host.over:
-                    world.letters += 1
-                    await self._client.get_workflow_handle(workflow_id).signal(TICK, now)
+        world.time = now
+        for workflow_id, host in list(world.hosts.items()):
+            if not host.over:
+                world.letters += 1
+                told = {"now": now, "rings": rings}
+                await self._client.get_workflow_handle(workflow_id).signal(TICK, told)
 
     async def _happen(self, event: Event, events: list[Event]) -> None:
         if event.kind == "lose_worker":
             await self._lose_worker(event, events)
             return
+        self._asks_at = START + event.at
         latest, world, self._kind = self.latest(), self._world, event.kind
         before = world.letters
         world.letters += 1
         try:
             if event.kind == "signal":
                 about = {"flowctl": 1, "payload": event.data, "dedup_id": event.dedup_id}
-                about["principal"] = event.principal
+                about |= {"principal": event.principal, "at": START + event.at}
                 if world.hosts[RUN_ID].over:
                     raise RunClosed("it has ended")
                 await self._client.get_workflow_handle(RUN_ID).signal(event.name, about)
@@ -590,7 +623,9 @@ class _Drive:
                 await self._asking.terminate(latest)
                 world.letters -= 1
                 for host in world.hosts.values():
-                    host.over = True
+                    host.over = host.gone = True
+                for flight in (each for flights in world.flights.values() for each in flights):
+                    flight.landed = True
             elif not await self._asks(getattr(self._asking, event.kind)(latest)):
                 world.letters = before
         except (RunClosed, RunOpen):
@@ -605,26 +640,25 @@ class _Drive:
         world = self._world
         lost = world.lose()
         back = START + event.at + event.data
-        world.time = back
-        for workflow_id, host in list(world.hosts.items()):
-            if not host.over:
-                world.letters += 1
-                await self._client.get_workflow_handle(workflow_id).signal(TICK, back)
-        await self._until_quiet()
-        for ended in lost:
-            if not ended.done():
-                for flight in (f for fs in world.flights.values() for f in fs):
-                    if flight.begun and not flight.landed:
-                        flight.over = True
-                ended.set_result(None)
+        await self._tell_time(back, rings=False)
         await self._until_quiet()
         while events and events[0].kind != "lose_worker" and START + events[0].at < back:
+            self._asks_at = START + events[0].at
             await self._happen(events.pop(0), events)
             await self._until_quiet()
+        await self._tell_time(back)
+        await self._until_quiet()
+        for flight, ended in lost.items():
+            if not ended.done():
+                flight.over = True
+                ended.set_result(None)
 
     async def _look(self, run_id: str) -> Seen:
         host = self._world.hosts[workflow_id_of(run_id)]
-        return Seen(host.run(), host.journal)
+        with contextlib.suppress(Exception):
+            if host.over:  # the server may not know yet
+                await self._client.get_workflow_handle(host.run().workflow_id).result()
+        return Seen(host.run_id, host.journal) if host.over else _Alive(host)
 
     async def _restart(self, run: Run, found: Seen) -> None:
         assert self._begin is not None

@@ -84,6 +84,6 @@ class Asking:
         found = await self._look(run_id)
         run = Operations(found.journal, self._clock).permitted(kind, run_id)
         if COMMANDS[kind][RunStatus(run.status)] == DO:
-            about = {"data": data or {}, "principal": principal}
+            about = {"data": data or {}, "principal": principal, "at": self._clock()}
             await signal(self._client, workflow_id_of(run_id), f"_{kind}", about)
         return run

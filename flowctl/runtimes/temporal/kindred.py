@@ -62,6 +62,7 @@ class Errands:
     def __init__(self, host: Kindred) -> None:
         self.host = host
         self.children = 0
+        self._running: dict[str, asyncio.Task[Run]] = {}
 
     def perform(self, attempt: Attempt, done: Done) -> Handle:
         """As ``Host.perform``."""
@@ -136,13 +137,20 @@ class Errands:
         return parent
 
     async def _run(self, child: Run, errand: _Errand) -> Run:
-        """Run it as a child workflow, and remember how it ended."""
+        """Run it as a child workflow, and remember how it ended. A retry of the run may ask again meanwhile."""
+        running = self._running.get(child.id)
+        if running is None:
+            running = self._running[child.id] = asyncio.create_task(self._run_anew(child, errand))
+        errand.child = child.id
+        return await asyncio.shield(running)
+
+    async def _run_anew(self, child: Run, errand: _Errand) -> Run:
         self.children += 1
         try:
             handle = await workflow.start_child_workflow(
                 child.workflow, args=self.host.begin_child(child), id=child.id, result_type=dict
             )
-            errand.child = child.id
+            errand.begun = True
             if errand.told:
                 errand.tell()
             result = await handle
@@ -150,6 +158,7 @@ class Errands:
             result = _left_behind(error, child)
         finally:
             self.children -= 1
+            del self._running[child.id]
         return self._remember(msgspec.convert(result["run"], Run), result["ended"])
 
     def _remember(self, ended: Run, how: dict[str, Any]) -> Run:
@@ -157,7 +166,7 @@ class Errands:
         journal.create(ended)
         claimed = journal.claim(ended.id)
         assert claimed is not None
-        fact = Fact(ROOT, "ended", ended.completed_at or 0, data=how)
+        fact = Fact(str(ROOT), "ended", ended.completed_at or 0, data=how)
         row = msgspec.structs.replace(
             ended, key=claimed.key, session=claimed.session, entries=0, size=0, head=claimed.head
         )
@@ -188,6 +197,7 @@ class _Errand:
         self._done = done
         self._telling: asyncio.Task[bool] | None = None
         self.told = False
+        self.begun = False
         self.child: str | None = None
         self._task = asyncio.create_task(self._run())
 
@@ -207,7 +217,7 @@ class _Errand:
         """A child is told, and undoes what it did; all else is over in a moment anyway."""
         if not self.told:
             self.told = True
-            if self.child is not None:
+            if self.child is not None and self.begun:
                 self.tell()
 
     def tell(self) -> None:

@@ -6,6 +6,7 @@ worker, and shows a run that has ended as well as one that goes on.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -32,11 +33,19 @@ from flowctl.state import ENDED
 
 
 class Seen:
-    """A run, and its journal, in which it is."""
+    """A run, and a journal that has it, which nobody else uses."""
 
-    def __init__(self, run: Run, journal: MemoryJournal) -> None:
-        self.run = run
-        self.journal = journal
+    def __init__(self, run_id: str, journal: MemoryJournal) -> None:
+        journal.kill()
+        self.journal = MemoryJournal(journal.store)
+        self._run_id = run_id
+
+    @property
+    def run(self) -> Run:
+        """As it is in the journal."""
+        run = self.journal.run(self._run_id)
+        assert run is not None
+        return run
 
 
 def workflow_id_of(run_id: str) -> str:
@@ -76,21 +85,22 @@ async def seen(client: Client, run_id: str, *, by: type[Any] = FlowctlRun) -> Se
             host = await _replayed(await handle.fetch_history(), client.namespace, by)
             run = host.journal.run(run_id if run_id != workflow_id else host.run_id)
             if run is not None:
-                await _see_termination(handle, run, host.journal)
-                return Seen(host.journal.run(run.id) or run, host.journal)
+                found = Seen(run.id, host.journal)
+                await _see_termination(handle, found)
+                return found
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
     raise not_found(run_id)
 
 
-async def _see_termination(handle: WorkflowHandle[Any, Any], run: Run, journal: MemoryJournal) -> None:
+async def _see_termination(handle: WorkflowHandle[Any, Any], found: Seen) -> None:
     """Temporal terminates a run without asking it."""
-    if run.status not in ENDED:
+    if found.run.status not in ENDED:
         described = await handle.describe()
         if described.status == WorkflowExecutionStatus.TERMINATED and described.close_time is not None:
             at = round(described.close_time.timestamp() * 1000)
-            Operations(journal, lambda: at).terminate(run.id)
+            Operations(found.journal, lambda: at).terminate(found.run.id)
 
 
 async def _parts(client: Client, workflow_id: str) -> AsyncIterator[WorkflowHandle[Any, Any]]:
@@ -132,7 +142,8 @@ async def send(client: Client, about: Mapping[str, Any]) -> Outcome:
     problem = check_signal(workflow, about["signal"], about.get("payload"))
     if problem is not None:
         raise problem
-    await signal(client, target, about["signal"], {**about, "flowctl": 1})
+    at = time.time_ns() // 1_000_000
+    await signal(client, target, about["signal"], {**about, "flowctl": 1, "at": about.get("at", at)})
     return Outcome(value=values.encode({"run": run.id}))
 
 

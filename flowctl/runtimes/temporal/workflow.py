@@ -22,7 +22,16 @@ REQUESTS: frozenset[str] = frozenset(get_args(MessageKind)) - {"signal"}
 """Requests come as signals named ``_cancel``, ``_pause`` and so on."""
 
 
-PURE = ("flowctl", "msgspec", "re2", "jsonschema", "jsonschema_specifications", "referencing", "attr", "attrs")
+PURE = (
+    "flowctl",
+    "msgspec",
+    "re2",
+    "jsonschema",
+    "jsonschema_specifications",
+    "referencing",
+    "attr",
+    "attrs",
+)
 """Modules that the sandbox does not load anew for each run: they keep nothing between runs, and the interpreter
 knows no clock, no chance and no loop (``tests/test_layering.py`` asserts it)."""
 
@@ -41,18 +50,19 @@ class Watched(NamedTuple):
     host: TemporalHost
 
 
-_watched: list[list[Watched]] = []
+_watches: dict[object, list[Watched]] = {}
 
 
 @contextlib.contextmanager
 def hosts() -> Iterator[list[Watched]]:
     """The hosts of the runs that are taken up, or replayed, in this process meanwhile."""
     found: list[Watched] = []
-    _watched.append(found)
+    watch = object()
+    _watches[watch] = found
     try:
         yield found
     finally:
-        _watched.remove(found)
+        del _watches[watch]
 
 
 @workflow.defn(dynamic=True)
@@ -67,9 +77,9 @@ class FlowctlRun:
         chunks = [converter.from_payload(arg.payload, bytes) for arg in args]
         self.host = self.hosted_by(from_chunks(chunks))
         self._cancelled = False
-        for watched in _watched:
-            info = workflow.info()
-            watched.append(Watched(info.workflow_id, info.run_id, info.task_queue, self.host))
+        info = workflow.info()
+        for found in list(_watches.values()):
+            found.append(Watched(info.workflow_id, info.run_id, info.task_queue, self.host))
 
     @workflow.run
     async def run(self, args: Sequence[RawValue]) -> Any:
