@@ -215,6 +215,7 @@ class Calls:
             outcome = await self._make(path, call, progress)
         if outcome.lost:
             progress.heartbeat = outcome.heartbeat
+            self._recovering = False
             return await self._recover(path, call, progress)
         return self._record_end(path, call, progress, outcome)
 

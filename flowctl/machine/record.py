@@ -143,6 +143,8 @@ class Record:
         if kind == "lost":
             self._losses[path, attempt] = data["count"]
         if not path:
+            if kind == "recovered":
+                self.recoveries = attempt
             self.standing.note(fact)
         self.order += 1
         return Answer(data, at, self.order)

@@ -18,6 +18,7 @@ A case is a mapping (``tests/conformance/cases/*.yaml`` holds ours)::
     until: 10s                  look at it then; without it, at the end
     expect: {…}
     if_it_dies: [{…}, …]
+    on_temporal: {…}
 
 ``expect`` may hold ``status output error saga attributes memo blocked elapsed``, ``steps outputs errors
 attempts args keys made`` by path, and ``calls waiting_for reached``, which are lists. Of an error only the
@@ -28,7 +29,8 @@ texts that nothing in the status document may show.
 
 ``lose_worker`` kills the worker at ``at`` and lets another one find the run that much later. Times are
 after the start. ``if_it_dies`` lists other expectations, one of which may hold instead when a worker dies
-at some commit: where the answer of an attempt is lost while the run is being cancelled, say.
+at some commit: where the answer of an attempt is lost while the run is being cancelled, say. ``on_temporal``
+are expectations that replace those of the same name there: docs/temporal.md says where it differs, and why.
 
 A third runtime needs one function, from ``Case`` to ``Observed``.
 """
@@ -74,6 +76,7 @@ class Case:
     until: int | None
     expect: Mapping[str, Any]
     if_it_dies: tuple[Mapping[str, Any], ...]
+    on_temporal: Mapping[str, Any]
 
     @classmethod
     def parse(cls, data: Mapping[str, Any]) -> Case:
@@ -82,7 +85,7 @@ class Case:
         """
         known = {
             "case", "covers", "workflow", "input", "activities", "declares", "missing", "secrets", "events",
-            "until", "expect", "if_it_dies", "children",
+            "until", "expect", "if_it_dies", "children", "on_temporal",
         }  # fmt: skip
         if unknown := set(data) - known:
             raise ValueError(f"unknown words in the case {data.get('case')!r}: {sorted(unknown)}")
@@ -107,6 +110,7 @@ class Case:
             until=parse_duration(data["until"]) if "until" in data else None,
             expect=data["expect"],
             if_it_dies=tuple(data.get("if_it_dies", ())),
+            on_temporal=data.get("on_temporal", {}),
         )
 
     @property

@@ -89,6 +89,7 @@ class World:
         self.asked: list[tuple[int, Callable[[], None]]] = []
         self.numbers = itertools.count()
         self.letters = 0
+        self.terminated_at: int | None = None
         self._due: list[tuple[int, int, _Due]] = []
         self._numbers = itertools.count()
 
@@ -267,7 +268,7 @@ class TickedHost(TemporalHost):
 
     def __init__(self, begin: Begin) -> None:
         self.world = _worlds[workflow.info().namespace]
-        self._timers: list[tuple[int, int, _Due]] = []
+        self._ticking: list[tuple[int, int, _Due]] = []
         self._numbers = itertools.count()
         self._time = 0
         self.gone = False
@@ -286,18 +287,23 @@ class TickedHost(TemporalHost):
 
     def next_due(self) -> int | None:
         """When its first timer rings."""
-        while self._timers and self._timers[0][2].cancelled:
-            heapq.heappop(self._timers)
-        return self._timers[0][0] if self._timers else None
+        while self._ticking and self._ticking[0][2].cancelled:
+            heapq.heappop(self._ticking)
+        return self._ticking[0][0] if self._ticking else None
 
     def tick(self, now: int, *, rings: bool) -> None:
         """It is that late. Timers may be told later to ring."""
         self._time = now
         while rings and (due := self.next_due()) is not None and due <= now:
-            _, _, timer = heapq.heappop(self._timers)
+            _, _, timer = heapq.heappop(self._ticking)
             timer.callback()
 
     namespace = "default"
+
+    def _ring_before(self, at: int) -> None:
+        """See ``TemporalHost``."""
+        while (due := self.next_due()) is not None and due < at:
+            heapq.heappop(self._ticking)[2].callback()
 
     def now(self) -> int:
         """See ``Host``."""
@@ -308,7 +314,7 @@ class TickedHost(TemporalHost):
         if when <= self._time:
             return asyncio.get_running_loop().call_soon(callback)
         due = _Due(callback)
-        heapq.heappush(self._timers, (when, next(self._numbers), due))
+        heapq.heappush(self._ticking, (when, next(self._numbers), due))
         return due
 
     def hear(self, kind: MessageKind, name: str, about: Mapping[str, Any]) -> None:
@@ -474,8 +480,7 @@ class Lane:
             await drive.run()
             found = await seen(self._client, drive.latest(), by=TickedRun)
             status = status_document(found.run, found.journal.entries(found.run.id), count=EVERY_STEP)
-            ended_at = found.run.completed_at if found.run.status != RunStatus.TERMINATED else None
-            elapsed = (ended_at or world.time) - START
+            elapsed = (world.terminated_at or found.run.completed_at or world.time) - START
             return Observed(status, world.script.ledger, elapsed)
         finally:
             await drive.leave()
@@ -516,7 +521,8 @@ class _Drive:
             due = world.next_due()
             limit = START + case.until if case.until is not None else None
             when = min((each for each in (due, happens) if each is not None), default=None)
-            over = not events and world.hosts[RUN_ID].run().status in ENDED and not self._busy()
+            host = world.hosts[RUN_ID]
+            over = not events and (host.gone or host.run().status in ENDED) and not self._busy()
             if over or when is None or (limit is not None and when > limit):
                 break
             if when > world.time:
@@ -621,6 +627,7 @@ class _Drive:
                     world.letters -= 1
             elif event.kind == "terminate":
                 await self._asking.terminate(latest)
+                world.terminated_at = world.time
                 world.letters -= 1
                 for host in world.hosts.values():
                     host.over = host.gone = True

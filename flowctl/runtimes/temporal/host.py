@@ -22,7 +22,7 @@ from temporalio.common import RetryPolicy
 
 from flowctl.activities import Attempt, Outcome
 from flowctl.document import stored
-from flowctl.errors import Failure, InternalError, RunClosed
+from flowctl.errors import Failure, InternalError, RunClosed, safe_text
 from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Change, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
@@ -67,6 +67,7 @@ class TemporalHost:
         self.over = False
         self.moves_at = LONG
         self._machine: Machine | None = None
+        self._timers: dict[_Timer, None] = {}
         self._armed = False
         self._moving = False
         self._failure: str | None = None
@@ -94,14 +95,22 @@ class TemporalHost:
         if kind == "signal" and check_signal(self._document(run.digest), name, data) is not None:
             workflow.logger.warning("run %s was sent a signal %s that it does not take", run.id, name)
             return
-        message = Message(run.id, kind, name, data, self.now(), about.get("principal"), about.get("dedup_id"))
+        at = min(self.now(), about.get("at", self.now()))  # it may have been sent while no worker was there
+        message = Message(run.id, kind, name, data, at, about.get("principal"), about.get("dedup_id"))
         try:
             self.journal.deliver(message)
         except RunClosed:
             return
         machine = self._machine
         if machine is not None:
+            self._ring_before(at)
             machine.receive(self.journal.inbox(run.id, machine.seen))
+
+    def _ring_before(self, at: int) -> None:
+        """Let the timers ring that were due before a message was sent. Temporal hands over messages first."""
+        for timer in sorted(self._timers, key=lambda timer: timer.when):
+            if timer.when < at:
+                timer.ring()
 
     def run(self) -> Run:
         """The run as it stands."""
@@ -187,7 +196,14 @@ class TemporalHost:
 
     def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
         """See ``Host``."""
-        return _Timer(self, when, callback)
+        timer = _Timer(self, when, callback)
+        if when > self.now():
+            self._timers[timer] = None
+        return timer
+
+    def disarmed(self, timer: _Timer) -> None:
+        """It has rung, or was called off."""
+        self._timers.pop(timer, None)
 
     def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
         """See ``Host``."""
@@ -213,6 +229,13 @@ class TemporalHost:
     # --- committing
 
     def _flush(self) -> None:
+        try:
+            self._commit()
+        except Exception as error:
+            workflow.logger.exception("run %s cannot go on", self.run_id)
+            self._failure, self.over = f"flowctl failed: {safe_text(error)}", True
+
+    def _commit(self) -> None:
         self._armed = False
         machine = self._machine
         assert machine is not None
@@ -260,29 +283,36 @@ def _built(body: bytes, digest: str) -> Workflow:
 
 
 class _Timer:
-    """A Temporal timer. One that is due already fires in the same workflow task, as soon as possible."""
+    """A Temporal timer. One that is due already rings in the same workflow task, as soon as possible."""
 
     def __init__(self, host: TemporalHost, when: int, callback: Callable[[], None]) -> None:
+        self.when = when
         self._host = host
-        self._when = when
         self._callback = callback
         self._arm()
 
     def cancel(self) -> None:
         """See ``Handle``."""
         self._handle.cancel()
+        self._host.disarmed(self)
+
+    def ring(self) -> None:
+        """Its time has come."""
+        self.cancel()
+        self._callback()
 
     def _arm(self) -> None:
-        loop, left = asyncio.get_running_loop(), self._when - self._host.now()
+        loop, left = asyncio.get_running_loop(), self.when - self._host.now()
         self._handle: asyncio.Handle = (
-            loop.call_later(left / 1000, self._ring) if left > 0 else loop.call_soon(self._callback)
+            loop.call_later(left / 1000, self._look) if left > 0 else loop.call_soon(self._callback)
         )
 
-    def _ring(self) -> None:
-        if self._host.now() < self._when:
+    def _look(self) -> None:
+        """Never early."""
+        if self._host.now() < self.when:
             self._arm()
         else:
-            self._callback()
+            self.ring()
 
 
 class _Flight:
