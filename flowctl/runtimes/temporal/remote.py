@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from temporalio import workflow
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
@@ -17,7 +18,7 @@ from temporalio.worker import Replayer
 from flowctl import values
 from flowctl.activities import Outcome
 from flowctl.document import stored
-from flowctl.errors import RunClosed, RunNotFound
+from flowctl.errors import InternalError, RunClosed, RunNotFound
 from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Run
 from flowctl.journal.memory import MemoryJournal
@@ -125,7 +126,9 @@ async def _continued_from(handle: WorkflowHandle[Any, Any]) -> str | None:
 async def _replayed(history: WorkflowHistory, namespace: str, by: type[Any]) -> TemporalHost:
     with workflows.hosts() as found:
         replayer = Replayer(workflows=[by], workflow_runner=sandbox(), namespace=namespace)
-        await replayer.replay_workflow(history, raise_on_replay_failure=False)
+        replayed = await replayer.replay_workflow(history, raise_on_replay_failure=False)
+    if isinstance(replayed.replay_failure, workflow.NondeterminismError):
+        raise InternalError(f"run {history.workflow_id} cannot be read: {replayed.replay_failure}")
     return next(
         each.host
         for each in found
@@ -138,8 +141,8 @@ async def send(client: Client, about: Mapping[str, Any]) -> Outcome:
     ``InvalidInput``.
     """
     target = workflow_id_of(about["run"])
-    run, workflow = document_of(await begin_of(client, target))
-    problem = check_signal(workflow, about["signal"], about.get("payload"))
+    run, document = document_of(await begin_of(client, target))
+    problem = check_signal(document, about["signal"], about.get("payload"))
     if problem is not None:
         raise problem
     at = time.time_ns() // 1_000_000
