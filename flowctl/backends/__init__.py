@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from flowctl.errors import UsageError
 from flowctl.journal import Where
 
 if TYPE_CHECKING:
@@ -232,9 +233,19 @@ class Backend(Protocol):
 def open_backend(
     url: str, *, plugins: Plugins | None = None, settings: Policy | None = None, read_only: bool = False
 ) -> Backend:
-    """The backend that ``--db`` names: a path, ``sqlite:///path`` or ``memory:``. ``plugins`` and
-    ``settings``, the defaults of this installation, are needed where runs are executed.
+    """The backend that ``--db`` names: a path, ``sqlite:///path``, ``memory:`` or
+    ``temporal://host:port/namespace?task_queue=Q``. ``plugins`` and ``settings``, the defaults of this
+    installation, are needed where runs are executed.
     """
+    if url.startswith("temporal://"):
+        try:
+            from flowctl.backends.temporal import TemporalBackend
+        except ImportError as error:
+            raise UsageError(
+                f"{url} needs a package that is not installed: {error.name}",
+                hint="pip install 'flowctl[temporal]'",
+            ) from error
+        return TemporalBackend(url, plugins, settings)
     from flowctl.backends.local import LocalBackend
     from flowctl.journal.opening import connect
 

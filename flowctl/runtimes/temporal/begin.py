@@ -12,6 +12,9 @@ import msgspec
 
 from flowctl.model import Policy
 
+MARK = {"flowctl": 1}
+"""The memo of every run, by which ours are told from other workflows of the namespace."""
+
 CHUNK = 1 << 20
 """Bytes of one argument. Temporal takes up to 2 MiB in one payload."""
 

@@ -23,6 +23,7 @@ from flowctl.machine import Handle
 from flowctl.path import ROOT
 from flowctl.runtimes.errands import child_outcome, undoing_outcome
 from flowctl.runtimes.kin import Kin
+from flowctl.runtimes.temporal.begin import MARK
 from flowctl.runtimes.temporal.wire import outcome_from_json
 
 Done = Callable[[Outcome], None]
@@ -85,6 +86,7 @@ class Errands:
                 child.workflow,
                 args=self.host.begin_child(child),
                 id=child.id,
+                memo=MARK,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             )
         except exceptions.WorkflowAlreadyStartedError:
@@ -148,7 +150,7 @@ class Errands:
         self.children += 1
         try:
             handle = await workflow.start_child_workflow(
-                child.workflow, args=self.host.begin_child(child), id=child.id, result_type=dict
+                child.workflow, args=self.host.begin_child(child), id=child.id, memo=MARK, result_type=dict
             )
             errand.begun = True
             if errand.told:

@@ -68,14 +68,14 @@ async def begin_of(client: Client, workflow_id: str, temporal_run: str | None = 
     raise not_found(workflow_id)
 
 
-def document_of(begin: Begin) -> tuple[Run, Workflow]:
+def document_of(begin: Begin, functions: Mapping[str, Any] = FUNCTIONS) -> tuple[Run, Workflow]:
     """The run that a Temporal run begins with, and its document."""
     journal = MemoryJournal(unpack(begin.store))
     run = journal.run(begin.run_id)
     assert run is not None
     document = journal.document(run.digest)
     assert document is not None
-    return run, stored(document.body, document.digest, FUNCTIONS)
+    return run, stored(document.body, document.digest, functions)
 
 
 async def seen(client: Client, run_id: str, *, by: type[Any] = FlowctlRun) -> Seen:
