@@ -54,8 +54,9 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     failed after it had been told to stop. ``heartbeat`` are the last details it reported, as canonical JSON.
     ``secret``: nobody is to see the value.
 
-    Two outcomes are none of the attempt's, which is made again and does not count: it was ``lost`` with whoever
-    made it, or it was ``blocked``, ``{"code", "reason"}``, by what is missing where it should have been made.
+    Two outcomes are none of the attempt's, which is made again and does not count: it was ``lost`` with
+    whoever made it, or it was ``blocked``, ``{"code", "reason"}``, by what is missing where it should have
+    been made.
     """
 
     value: bytes | None = None

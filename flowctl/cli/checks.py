@@ -6,6 +6,7 @@ if it might not, and else ``ok``.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -80,9 +81,25 @@ def check_all(database: str, plugins: Plugins) -> list[Check]:
     checks = [*_versions(), *_plugins(plugins), *_secrets(plugins), *_telemetry(os.environ)]
     if os.path.isabs(database):
         checks += [*_database(database), *_folder(os.path.dirname(database))]
+    elif database.startswith("temporal://"):
+        checks.append(_temporal(database))
     else:
         checks.append(Check("database", "ok", f"{database}: not a file, nothing to check"))
     return checks
+
+
+def _temporal(address: str) -> Check:
+    """Whether the server answers, has the namespace and lets us in, and whether a worker listens."""
+    from flowctl.backends import open_backend
+
+    try:
+        backend = open_backend(address)
+    except FlowctlError as error:
+        return Check("temporal", "error", error.message, error.hint)
+    with contextlib.closing(backend):
+        if backend.is_live(""):
+            return Check("temporal", "ok", f"{address} answers, and workers listen to the queue")
+    return Check("temporal", "warning", f"{address} answers, and no worker listens", "start `flowctl worker`")
 
 
 def _versions() -> Iterator[Check]:

@@ -9,6 +9,7 @@ import msgspec
 
 from flowctl.cli import output
 from flowctl.cli.options import Command, Invocation, duration
+from flowctl.errors import UsageError
 
 
 @click.command(cls=Command)
@@ -90,4 +91,11 @@ def backup(invocation: Invocation, file: str) -> None:
 def _path(invocation: Invocation) -> str:
     from flowctl.journal.opening import path_of
 
-    return path_of(invocation.settings.database)
+    database = invocation.settings.database
+    if database.startswith("temporal://"):
+        raise UsageError(
+            "runs on Temporal are kept by its server, not in a file of ours",
+            hint="the namespace's retention and the server's own backup do this; `flowctl history --export`"
+            " copies one run",
+        )
+    return path_of(database)

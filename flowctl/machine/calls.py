@@ -209,7 +209,7 @@ class Calls:
         return self._record_end(path, call, progress, outcome)
 
     async def _go_on(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:
-        """The attempt has not ended: it was blocked where it should have been made, or lost with its worker."""
+        """The attempt has not ended: it was blocked where it should be made, or lost with its worker."""
         while outcome.blocked is not None:
             await self._outwait(path, Blocked(**outcome.blocked, path=path), progress)
             outcome = await self._make(path, call, progress)

@@ -2,9 +2,9 @@
 
 Everything but the clock is as in production: histories, activities, signals, child workflows. Temporal's own
 clock cannot be moved, so here a run's timers wait for *ticks*: signals that say what time it is. Between two
-ticks the driver waits until nothing moves any more, anywhere: no workflow task, no activity that was asked for
-and has not begun, no answer or message under way. Then it looks who is due next, and tells everybody that it
-is that late.
+ticks the driver waits until nothing moves any more, anywhere: no workflow task, no activity that was asked
+for and has not begun, no answer or message under way. Then it looks who is due next, and tells everybody that
+it is that late.
 
 A lane is a namespace with a worker of its own: cases in different lanes do not see each other.
 """
@@ -457,7 +457,9 @@ class Lane:
 
     @contextlib.asynccontextmanager
     async def working(self, *, cached: int = 1000) -> AsyncIterator[None]:
-        """With a worker. ``cached`` runs are kept in its memory; with 0, each workflow task begins at the top."""
+        """With a worker. ``cached`` runs are kept in its memory; with 0, each workflow task begins at the
+        top.
+        """
         activities = _Activities(self._client)
         beat = _seconds(TOLD_WITHIN)
         async with Worker(

@@ -88,8 +88,9 @@ class TemporalHost:
             self._machine.drop()
 
     def hear(self, kind: MessageKind, name: str, about: Mapping[str, Any]) -> None:
-        """A message for the run. A signal that does not fit its document is as if it had not been sent; whoever
-        sends it by flowctl is told so before."""
+        """A message for the run. A signal that does not fit its document is as if it had not been sent;
+        whoever sends it by flowctl is told so before.
+        """
         run = self.run()
         data = about.get("payload") if kind == "signal" else about.get("data", {})
         if kind == "signal" and check_signal(self._document(run.digest), name, data) is not None:
@@ -267,8 +268,8 @@ class TemporalHost:
         return info.get_current_history_length() >= self.moves_at or info.is_continue_as_new_suggested()
 
     def _stop(self, machine: Machine) -> None:
-        """The run cannot go on. If that is flowctl's own mistake, the workflow task fails, so that a worker that
-        is mended can do it; else somebody looks again in a while.
+        """The run cannot go on. If that is flowctl's own mistake, the workflow task fails, so that a worker
+        that is mended can do it; else somebody looks again in a while.
         """
         blocked = machine.run.blocked
         if blocked["code"] == "InternalError":

@@ -8,6 +8,7 @@ undone later, by whatever has become of the workflow since.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, Protocol
@@ -73,15 +74,15 @@ class Errands:
 
     async def child(self, attempt: Attempt, errand: _Errand) -> Outcome:
         """Run a child to its end."""
-        child = self.host.kin.child(self._parent(), attempt.path, attempt.attempt, attempt.name, attempt.args)
+        child = self.host.kin.child(self._parent(), attempt)
         ended = child if child.key else await self._run(child, errand)
         return child_outcome(ended, secret=self._is_secret(ended), told=errand.told)
 
     async def detached(self, attempt: Attempt, errand: _Errand) -> Outcome:
         """Start a child that goes its own way."""
-        child = self.host.kin.child(self._parent(), attempt.path, attempt.attempt, attempt.name, attempt.args)
+        child = self.host.kin.child(self._parent(), attempt)
         errand.child = child.id
-        try:
+        with contextlib.suppress(exceptions.WorkflowAlreadyStartedError):  # the name says that it is this one
             await workflow.start_child_workflow(
                 child.workflow,
                 args=self.host.begin_child(child),
@@ -89,8 +90,6 @@ class Errands:
                 memo=MARK,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             )
-        except exceptions.WorkflowAlreadyStartedError:
-            pass  # the name says that it is this one
         return Outcome(value=values.encode({"run": child.id}))
 
     async def undo(self, attempt: Attempt, errand: _Errand) -> Outcome:

@@ -1,4 +1,4 @@
-"""Attempts, outcomes and messages across the network: plain JSON, so that Temporal's own tools can show them."""
+"""Attempts and outcomes across the network: plain JSON, so that Temporal's own tools can show them."""
 
 from __future__ import annotations
 

@@ -32,8 +32,9 @@ PURE = (
     "attr",
     "attrs",
 )
-"""Modules that the sandbox does not load anew for each run: they keep nothing between runs, and the interpreter
-knows no clock, no chance and no loop (``tests/test_layering.py`` asserts it)."""
+"""Modules that the sandbox does not load anew for each run: they keep nothing between runs, and the
+interpreter knows no clock, no chance and no loop (``tests/test_layering.py`` asserts it).
+"""
 
 
 def sandbox() -> SandboxedWorkflowRunner:
@@ -98,8 +99,8 @@ class FlowctlRun:
 
     @workflow.signal(dynamic=True)
     def hear(self, name: str, args: Sequence[RawValue]) -> None:
-        """A signal of the document, or a request: ``{payload or data, principal, dedup_id}``. What other programs
-        send is the payload itself.
+        """A signal of the document, or a request: ``{payload or data, principal, dedup_id}``. What other
+        programs send is the payload itself.
         """
         converter = workflow.payload_converter()
         about = converter.from_payload(args[0].payload) if args else None
