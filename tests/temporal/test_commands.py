@@ -1,0 +1,150 @@
+"""The command line on Temporal: what every command does there, or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.temporal.server import Server
+
+ORDER = Path(__file__).resolve().parents[2] / "examples" / "order"
+INPUT = ["-i", "order_id=0012", "-i", 'items=["lamp"]', "-i", "email=ada@example.com", "-i", "express=true"]
+APPROVED = ["--payload", '{"by": "Grace"}']
+
+Flowctl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def flowctl(server: Server, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Flowctl]:
+    """A command line in a folder, and with a queue, of its own."""
+    environment = os.environ | {
+        "FLOWCTL_DB": server.url(task_queue=request.node.name),
+        "FLOWCTL_PLUGINS_DIR": str(ORDER),
+        "FLOWCTL_SECRET_MAIL_TOKEN": "token",
+        "SHOP_DB": str(tmp_path / "shop.db"),
+    }
+
+    def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "flowctl", *words],
+            cwd=tmp_path,
+            env=environment | more,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    yield run
+
+
+def said(done: subprocess.CompletedProcess[str]) -> Any:
+    return json.loads(done.stdout)
+
+
+def test_an_order_waits_is_approved_and_completes(flowctl: Flowctl) -> None:
+    ran = flowctl("run", str(ORDER / "order.yaml"), *INPUT, "-i", "amount=1500", "--json")
+    assert ran.returncode == 3, ran.stderr
+    run = said(ran)
+    assert run["status"] == "waiting"
+    assert [(step["path"], step["status"]) for step in run["steps"]] == [
+        ("reserve", "completed"),
+        ("charge", "completed"),
+        ("cooling_off", "skipped"),
+        ("approval", "waiting"),
+    ]
+    assert flowctl("signal", "@last", "approved").returncode == 2
+    assert flowctl("signal", "@last", "approve", *APPROVED).returncode == 0
+    resumed = flowctl("resume", run["id"][:-3], "--json")
+    assert resumed.returncode == 0, resumed.stderr
+    assert said(resumed)["status"] == "completed"
+    assert flowctl("signal", "@last", "approve", *APPROVED).returncode == 5
+    status = said(flowctl("status", "@last", "--json"))
+    assert status == said(resumed)
+    [listed] = said(flowctl("list", "--json"))
+    assert listed["id"] == run["id"]
+    history = [json.loads(line) for line in flowctl("history", "@last", "--jsonl").stdout.splitlines()]
+    assert [history[0]["kind"], history[-1]["kind"]] == ["created", "ended"]
+    assert flowctl("graph", "@last", "--format", "mermaid").returncode == 0
+
+
+def test_an_order_that_cannot_be_shipped_is_undone_in_reverse(flowctl: Flowctl) -> None:
+    words = [*INPUT[:2], "-i", 'items=["piano"]', *INPUT[4:], "-i", "amount=900"]
+    ran = flowctl("run", str(ORDER / "order.yaml"), *words, "--json")
+    assert ran.returncode == 1, ran.stderr
+    assert said(ran)["status"] == "compensated"
+    assert said(ran)["saga"]["undone"] == ["charge", "reserve"]
+
+
+def test_a_worker_executes_what_was_started_and_the_same_id_is_the_same_run(flowctl: Flowctl) -> None:
+    start = ["start", str(ORDER / "order.yaml"), *INPUT, "--id", "worker-1", "--json"]
+    assert said(flowctl(*start, "-i", "amount=9")) | {"created_at": ""} == {
+        "id": "worker-1",
+        "workflow_id": "worker-1",
+        "created": True,
+        "created_at": "",
+    } or said(flowctl(*start, "-i", "amount=9"))["id"] == "worker-1"
+    assert said(flowctl(*start, "-i", "amount=9"))["created"] is False
+    assert flowctl(*start, "-i", "amount=8").returncode == 5
+    worked = flowctl("worker", "--drain")
+    assert worked.returncode == 0, worked.stderr
+    assert said(flowctl("status", "worker-1", "--json"))["status"] == "completed"
+
+
+def test_a_worker_without_the_plugin_blocks_a_run_and_another_one_goes_on(
+    flowctl: Flowctl, tmp_path: Path
+) -> None:
+    assert flowctl("start", str(ORDER / "order.yaml"), *INPUT, "-i", "amount=9", "--id", "b-1").returncode == 0
+    (tmp_path / "empty").mkdir()
+    assert flowctl("worker", "--drain", FLOWCTL_PLUGINS_DIR=str(tmp_path / "empty")).returncode == 0
+    blocked = said(flowctl("status", "b-1", "--json"))
+    assert blocked["status"] == "blocked"
+    assert "no plugin here registers the activity shop.reserve_inventory" in blocked["blocked"]["reason"]
+    cancelled = flowctl("cancel", "b-1", "--reason", "never mind", "--json")
+    assert said(cancelled)["status"] == "cancelled", cancelled.stderr
+
+
+def test_people_pause_terminate_retry_and_replay_runs(flowctl: Flowctl) -> None:
+    run = said(flowctl("run", str(ORDER / "order.yaml"), *INPUT, "-i", "amount=1500", "--json"))
+    assert flowctl("pause", run["id"]).returncode == 0
+    assert said(flowctl("resume", run["id"], "--json"))["status"] == "waiting"
+    replayed = flowctl("replay", run["id"], "--from", "charge", "--json")
+    assert said(replayed)["steps"][1]["path"] == "charge", replayed.stderr
+    assert flowctl("terminate", run["id"]).returncode == 0
+    assert said(flowctl("status", run["id"], "--json"))["status"] == "terminated"
+    assert flowctl("retry", run["id"]).returncode == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["deploy", str(ORDER / "order.yaml")], "not deployed to Temporal"),
+        (["workflows"], "not deployed to Temporal"),
+        (["deprecate", "order@2"], "not deployed to Temporal"),
+        (["run", "order"], "not deployed to Temporal"),
+        (["verify"], "kept by its server"),
+        (["gc"], "kept by its server"),
+        (["backup", "copy.db"], "kept by its server"),
+        (["status", "nobody"], "there is no run nobody"),
+        (["status", "@last"], "no run was started from this folder yet"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(flowctl: Flowctl, words: list[str], says: str) -> None:
+    done = flowctl(*words)
+    assert done.returncode in (2, 4)
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_namespace_that_is_not_there_is_named(flowctl: Flowctl, server: Server) -> None:
+    done = flowctl("list", FLOWCTL_DB=server.url("nowhere"))
+    assert done.returncode == 74
+    assert "Temporal has no namespace nowhere" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
