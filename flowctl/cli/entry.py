@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,7 +16,21 @@ from flowctl.errors import UsageError
 def main() -> None:
     """The ``flowctl`` command; leaves the process."""
     output.take_over()
-    sys.exit(execute(sys.argv[1:]))
+    code = execute(sys.argv[1:])
+    if "temporalio" in sys.modules:
+        _leave_at_once(code)
+    sys.exit(code)
+
+
+def _leave_at_once(code: int) -> None:
+    """Temporal's SDK has threads of its own that call back when the interpreter is being taken down, which ends
+    the process with a fault (seen with 1.35). By now everything is done.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def execute(arguments: Sequence[str]) -> int:

@@ -46,7 +46,8 @@ class Address:
             raise UsageError(f"{url} has no valid port", hint=f"the form is {_FORM}") from None
         if parts.username is not None or parts.path.count("/") > 1:
             raise UsageError(f"{url} is no address of Temporal", hint=f"the form is {_FORM}")
-        target = f"{parts.hostname}:{port or PORT}" if parts.hostname else None
+        host = parts.hostname and (f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname)
+        target = f"{host}:{port or PORT}" if host else None
         namespace = urllib.parse.unquote(parts.path.strip("/")) or None
         return cls(target, namespace, asked.get("task_queue", [TASK_QUEUE])[0] or TASK_QUEUE)
 

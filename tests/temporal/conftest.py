@@ -1,0 +1,51 @@
+"""One server for all tests on Temporal. Where there is none, they are skipped, and one line says so; where
+``FLOWCTL_TEMPORAL_REQUIRED`` is 1, that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.temporal.server import NoServer, Server, find, serving
+
+LANES = ("lane-0", "lane-1", "lane-2", "lane-3")
+"""Namespaces in which cases run beside each other."""
+
+REQUIRED = "FLOWCTL_TEMPORAL_REQUIRED"
+
+_missing: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of the server's program."""
+    try:
+        return find(tmp_path_factory.mktemp("temporal"))
+    except NoServer as problem:
+        return _without(problem)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that is shared."""
+    try:
+        with serving(tmp_path_factory.mktemp("temporal"), namespaces=LANES) as started:
+            yield started
+    except NoServer as problem:
+        _without(problem)
+
+
+def _without(problem: NoServer) -> str:
+    if os.environ.get(REQUIRED) == "1":
+        raise problem
+    if not _missing:
+        _missing.append(str(problem))
+    pytest.skip(str(problem))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for problem in _missing:
+        terminalreporter.write_line(f"tests/temporal was skipped: {problem}")
