@@ -23,8 +23,8 @@ def main() -> None:
 
 
 def _leave_at_once(code: int) -> None:
-    """Temporal's SDK has threads of its own that call back when the interpreter is being taken down, which ends
-    the process with a fault (seen with 1.35). By now everything is done.
+    """Temporal's SDK has threads of its own that call back when the interpreter is being taken down, which
+    ends the process with a fault (seen with 1.35). By now everything is done.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -215,18 +215,14 @@ class _Event:
 class Performance:
     """One scripted attempt under way, by a clock."""
 
-<<<<<<< HEAD
     def __init__(
         self,
-        runtime: VirtualRuntime,
+        runtime: Clock,
         attempt: Attempt,
         act: Act,
         done: Callable[[Outcome], None],
         heard: Callable[[bytes], None],
     ) -> None:
-=======
-    def __init__(self, runtime: Clock, attempt: Attempt, act: Act, done: Callable[[Outcome], None]) -> None:
->>>>>>> 1fbfd4c (Run conformance cases on a Temporal server, by a clock that is told)
         self._runtime = runtime
         self._attempt = attempt
         self._act = act

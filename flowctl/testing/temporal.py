@@ -86,6 +86,7 @@ class World:
         self.flights: dict[tuple[str, str, int], list[Flight]] = {}
         self.errands: list[TickedErrand] = []
         self.performances: dict[Flight, asyncio.Future[Outcome | None]] = {}
+        self.details: dict[Flight, bytes] = {}
         self.asked: list[tuple[int, Callable[[], None]]] = []
         self.numbers = itertools.count()
         self.letters = 0
@@ -166,9 +167,12 @@ class World:
 
         performance: Performance | None = None
 
+        def came(details: bytes) -> None:
+            self.details[flight] = details
+
         def begin() -> None:
             nonlocal performance
-            performance = Performance(self, attempt, self.script.act(attempt), over)
+            performance = Performance(self, attempt, self.script.act(attempt), over, came)
             performance.begin()
             if flight.heard:
                 performance.cancel()
@@ -188,7 +192,7 @@ class World:
         self.performances.pop(flight, None)
         outcome = ended.result()
         if outcome is None:
-            raise lost("the worker is lost")
+            raise lost("the worker is lost", self.details.get(flight))
         return outcome
 
     def lose(self) -> dict[Flight, asyncio.Future[Outcome | None]]:
@@ -323,10 +327,12 @@ class TickedHost(TemporalHost):
             self.world.letters -= 1
         super().hear(kind, name, about)
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
         """See ``Host``."""
         if attempt.kind != "activity":
-            return super().perform(attempt, done)
+            return super().perform(attempt, done, heard)
         flights = self.world.flights.setdefault((attempt.run_id, str(attempt.path), attempt.attempt), [])
         if workflow.unsafe.is_replaying() and flights:
             flight = flights[-1]
@@ -338,7 +344,7 @@ class TickedHost(TemporalHost):
             flight.landed = True
             done(outcome)
 
-        return _Told(super().perform(attempt, landed), flight)
+        return _Told(super().perform(attempt, landed, heard), flight)
 
 
 class _Told:

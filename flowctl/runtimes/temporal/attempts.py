@@ -16,6 +16,7 @@ from temporalio import activity
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from flowctl import values
 from flowctl.activities import Activity, Attempt, Outcome
 from flowctl.activities.attempt import Handle, MissingSecret
 from flowctl.errors import FlowctlError, failure_of
@@ -32,8 +33,10 @@ Send = Callable[[Mapping[str, Any]], Awaitable[Outcome]]
 class Performs(Protocol):
     """What carries attempts out (``activities.performer.Performer``)."""
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
-        """Make one attempt and call back once, on the loop. Raises ``MissingSecret``."""
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
+        """Make one attempt and call back once, on the loop, as ``Host`` says. Raises ``MissingSecret``."""
 
 
 class Attempts:
@@ -67,18 +70,25 @@ class Attempts:
         if attempt.name not in self._activities:
             return _blocked("UnknownActivity", f"no plugin here registers the activity {attempt.name}")
         ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        details: list[Any] = []
+
+        def heard(come: bytes) -> None:
+            details[:] = [msgspec.json.decode(come)]
+            activity.heartbeat(*details)
+
         try:
-            handle = self._performer.perform(attempt, ended.set_result)
+            handle = self._performer.perform(attempt, ended.set_result, heard)
         except MissingSecret as missing:
             return _blocked("MissingSecret", f"nobody here has the secret {missing.name}")
         while not ended.done():
-            activity.heartbeat(getattr(handle, "details", None))
+            activity.heartbeat(*details)
             try:
                 await asyncio.wait([ended], timeout=BEAT)
             except asyncio.CancelledError:
                 handle.cancel()
                 if activity.is_worker_shutdown():
-                    raise lost("the worker was stopped") from None
+                    came = values.encode(details[0]) if details else None
+                    raise lost("the worker was stopped", came) from None
         return ended.result()
 
 
@@ -100,9 +110,10 @@ def failed(outcome: Outcome, answer: dict[str, Any]) -> ApplicationError:
     )
 
 
-def lost(message: str) -> ApplicationError:
-    """The attempt is lost with its worker: a failure without an outcome."""
-    return ApplicationError(message, type="WorkerLost", category=ApplicationErrorCategory.BENIGN)
+def lost(message: str, heartbeat: bytes | None = None) -> ApplicationError:
+    """The attempt is lost with its worker, which has time to say so; and how far it came, as JSON."""
+    outcome = outcome_to_json(Outcome(lost=True, heartbeat=heartbeat))
+    return ApplicationError(message, outcome, type="WorkerLost", category=ApplicationErrorCategory.BENIGN)
 
 
 def _blocked(code: str, reason: str) -> Outcome:

@@ -20,6 +20,7 @@ import msgspec
 from temporalio import exceptions, workflow
 from temporalio.common import RetryPolicy
 
+from flowctl import values
 from flowctl.activities import Attempt, Outcome
 from flowctl.document import stored
 from flowctl.errors import Failure, InternalError, RunClosed, safe_text
@@ -206,8 +207,10 @@ class TemporalHost:
         """It has rung, or was called off."""
         self._timers.pop(timer, None)
 
-    def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
-        """See ``Host``."""
+    def perform(
+        self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
+    ) -> Handle:
+        """See ``Host``. Temporal keeps the details of heartbeats, and tells them if the attempt is lost."""
         if attempt.kind != "activity":
             return self.errands.perform(attempt, done)
         return _Flight(attempt, done)
@@ -362,7 +365,7 @@ def _outcome_of(error: exceptions.ActivityError) -> Outcome:
     if isinstance(cause, exceptions.CancelledError):
         return _NEVER_MADE
     details = cause.last_heartbeat_details if isinstance(cause, exceptions.TimeoutError) else ()
-    return Outcome(lost=True, heartbeat=details[0] if details else None)
+    return Outcome(lost=True, heartbeat=values.encode(details[0]) if details else None)
 
 
 def too_large(begin: Begin) -> int | None:

@@ -138,7 +138,9 @@ class Errands:
         return parent
 
     async def _run(self, child: Run, errand: _Errand) -> Run:
-        """Run it as a child workflow, and remember how it ended. A retry of the run may ask again meanwhile."""
+        """Run it as a child workflow, and remember how it ended. A retry of the run may ask again
+        meanwhile.
+        """
         running = self._running.get(child.id)
         if running is None:
             running = self._running[child.id] = asyncio.create_task(self._run_anew(child, errand))

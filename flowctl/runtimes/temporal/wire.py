@@ -12,6 +12,7 @@ from flowctl.errors import Failure
 from flowctl.expressions import SecretRef
 
 _FIELDS = Attempt.__struct_fields__
+_ENCODED = ("value", "failure", "heartbeat")
 
 
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:
@@ -39,8 +40,10 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
     data: dict[str, Any] = {
         name: value
         for name in Outcome.__struct_fields__
-        if name not in ("value", "failure") and (value := getattr(outcome, name))
+        if name not in _ENCODED and (value := getattr(outcome, name))
     }
+    if outcome.heartbeat is not None:
+        data["heartbeat"] = msgspec.json.decode(outcome.heartbeat)
     if outcome.failure is not None:
         data["failure"] = outcome.failure.to_json()
     elif outcome.value is not None:
@@ -51,6 +54,8 @@ def outcome_to_json(outcome: Outcome) -> dict[str, Any]:
 def outcome_from_json(data: dict[str, Any]) -> Outcome:
     """The inverse. A value that was null is there, as null."""
     failure = Failure.from_json(data["failure"]) if "failure" in data else None
-    value = values.encode(data["value"]) if "value" in data else None
-    rest = {name: data[name] for name in data if name not in ("value", "failure")}
-    return Outcome(value=value, failure=failure, **rest)
+    value, heartbeat = (
+        values.encode(data[name]) if name in data else None for name in ("value", "heartbeat")
+    )
+    rest = {name: data[name] for name in data if name not in _ENCODED}
+    return Outcome(value=value, failure=failure, heartbeat=heartbeat, **rest)
