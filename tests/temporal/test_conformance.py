@@ -1,0 +1,78 @@
+"""Every case on a Temporal server, with the same results as everywhere else, or those that it gives for there.
+
+All that were selected are run at once, in a few namespaces beside each other, before the first is judged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client
+
+from flowctl.document.loader import load_yaml
+from flowctl.testing.conformance import Case, Observed, differences
+from flowctl.testing.temporal import Lane
+from tests.temporal.conftest import LANES
+from tests.temporal.server import Server
+
+PATIENCE = 120
+"""Seconds for one case."""
+
+FOLDER = Path(__file__).parents[1] / "conformance" / "cases"
+
+
+def _cases() -> list[Any]:
+    return [
+        pytest.param(data, id=f"{file.stem}: {data['case']}")
+        for file in sorted(FOLDER.glob("*.yaml"))
+        for data in load_yaml(file.read_bytes(), str(file))
+    ]
+
+
+Results = Mapping[str, Observed | Exception]
+
+
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest, server: Server) -> Results:
+    """By the names of the selected tests."""
+    wanted = {
+        item.name: item.callspec.params["data"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == test_a_case_holds_on_temporal.__name__
+    }
+    return asyncio.run(_run_all(server, wanted))
+
+
+async def _run_all(server: Server, wanted: Mapping[str, Any]) -> Results:
+    left = list(wanted.items())
+    found: dict[str, Observed | Exception] = {}
+
+    async def lane(namespace: str) -> None:
+        lane = Lane(await Client.connect(server.target, namespace=namespace))
+        async with lane.working():
+            while left:
+                name, data = left.pop(0)
+                try:
+                    found[name] = await asyncio.wait_for(lane.run(Case.parse(data)), PATIENCE)
+                except Exception as error:  # that test fails with it, and the others go on
+                    found[name] = error
+
+    await asyncio.gather(*map(lane, LANES))
+    return found
+
+
+@pytest.mark.parametrize("data", _cases())
+def test_a_case_holds_on_temporal(
+    data: dict[str, Any], results: Results, request: pytest.FixtureRequest
+) -> None:
+    observed = results[request.node.name]
+    if isinstance(observed, Exception):
+        raise observed
+    case = Case.parse(data)
+    there = dataclasses.replace(case, expect={**case.expect, **case.on_temporal})
+    assert differences(there, observed) == []
