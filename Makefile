@@ -9,10 +9,12 @@ PLUGINS := $(VENV)/plugins
 SCENARIOS := $(VENV)/scenarios
 PLAYS := order-fulfilment image-processing user-signup report
 BESIDE := PYTHONPATH=$(CURDIR)/$(PLUGINS):$(CURDIR)/$(SCENARIOS)
+TEMPORAL_VERSION := v1.5.1 # the last that `go install` can build
+TEMPORAL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flowctl-temporal/$(strip $(TEMPORAL_VERSION))/temporal
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins scenarios test lint format types demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
+.PHONY: help setup plugins scenarios test lint format types temporal demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -73,6 +75,13 @@ format: setup ## mend what can be mended by machine
 
 types: setup ## mypy, strict
 	$(BIN)/python -m mypy
+
+temporal: $(TEMPORAL) ## build Temporal's development server with Go, once (three minutes), and print where it is
+	@echo $(TEMPORAL)
+
+$(TEMPORAL):
+	@command -v go >/dev/null || { echo "Temporal's server is built with Go, which is not here." >&2; exit 1; }
+	GOBIN=$(@D) go install github.com/temporalio/cli/cmd/temporal@$(strip $(TEMPORAL_VERSION)) >&2
 
 demo: setup ## an order that completes, then one whose shipping fails and is undone
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash examples/demo.sh

@@ -93,6 +93,11 @@ def _sentence(finding: Finding, name: str) -> str:
     return f"{where(finding.pointer, name)} {finding.what}{hint}"
 
 
+def prepare() -> None:
+    """Import now what checking imports when it is first needed: Temporal's sandbox would refuse it then."""
+    _validator_class()
+
+
 @functools.cache
 def _validator_class() -> Callable[[Any], Validator]:
     """Draft 2020-12 with fuel, linear patterns and hashed uniqueness."""

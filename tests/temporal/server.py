@@ -63,7 +63,9 @@ def free_port() -> int:
 class Server:
     """One server. With a ``database`` it can be killed and started again, and knows what it knew."""
 
-    def __init__(self, path: str, folder: Path, *, namespaces: Sequence[str] = (), kept: bool = False) -> None:
+    def __init__(
+        self, path: str, folder: Path, *, namespaces: Sequence[str] = (), kept: bool = False
+    ) -> None:
         self.port = free_port()
         database = str(folder / "temporal.db") if kept else None
         self._words = words(path, port=self.port, database=database, namespaces=namespaces)

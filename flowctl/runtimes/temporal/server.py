@@ -38,4 +38,15 @@ def words(
     kept = ["--db-filename", database] if database is not None else []
     named = [word for namespace in namespaces for word in ("--namespace", namespace)]
     shown = [] if ui else ["--headless"]
-    return [program, "server", "start-dev", "--port", str(port), *shown, *kept, *named, "--log-level", "error"]
+    return [
+        program,
+        "server",
+        "start-dev",
+        "--port",
+        str(port),
+        *shown,
+        *kept,
+        *named,
+        "--log-level",
+        "error",
+    ]

@@ -11,6 +11,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
+from flowctl.document import json_schema
 from flowctl.journal import MessageKind
 from flowctl.runtimes.temporal.begin import from_chunks
 from flowctl.runtimes.temporal.host import TemporalHost
@@ -39,6 +40,7 @@ interpreter knows no clock, no chance and no loop (``tests/test_layering.py`` as
 
 def sandbox() -> SandboxedWorkflowRunner:
     """Temporal's own sandbox, which refuses what would not be replayed alike."""
+    json_schema.prepare()
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PURE))
 
 

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import jsonschema  # noqa: F401  (before the sandbox is asked for it, which refuses what it does then)
 from temporalio.client import Client
 from temporalio.worker import Worker
 
