@@ -52,6 +52,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("installation:doctor", "Check the installation and the database."),
         "verify": ("keeping:verify", "Check that what is stored is what was written."),
         "gc": ("keeping:gc", "Discard runs that have ended long ago."),
+        "temporal": ("cluster:temporal", "Start Temporal's development server, to try flowctl on it."),
         "backup": ("keeping:backup", "Copy the database into a new file, while others work on it."),
     },
 }

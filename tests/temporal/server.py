@@ -39,6 +39,7 @@ def find(folder: Path) -> str:
     if os.environ.get(VARIABLE):
         raise NoServer(f"{VARIABLE} names {os.environ[VARIABLE]}, which cannot be executed")
     try:
+        folder.mkdir(exist_ok=True)
         asyncio.run(asyncio.wait_for(_fetch(folder), DOWNLOADS_WITHIN))
     except (RuntimeError, TimeoutError):
         raise NoServer(f"no Temporal server here, and none could be fetched; {HOW_TO}") from None
@@ -46,7 +47,6 @@ def find(folder: Path) -> str:
 
 
 async def _fetch(folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
     environment = await WorkflowEnvironment.start_local(
         download_dest_dir=str(folder), dev_server_startup_timeout=timedelta(seconds=DOWNLOADS_WITHIN)
     )

@@ -1,4 +1,4 @@
-"""Every case on a Temporal server, with the same results as everywhere else, or those that it gives for there.
+"""Every case on a Temporal server, with the same results as everywhere else, or those it gives for there.
 
 All that were selected are run at once, in a few namespaces beside each other, before the first is judged.
 """

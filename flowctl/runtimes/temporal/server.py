@@ -25,15 +25,10 @@ def program(environment: Mapping[str, str] = os.environ) -> str | None:
 
 
 def words(
-    program: str,
-    *,
-    port: int,
-    database: str | None = None,
-    ui: bool = False,
-    namespaces: Sequence[str] = (),
+    program: str, *, port: int, database: str | None = None, ui: bool = False, namespaces: Sequence[str] = ()
 ) -> list[str]:
-    """The command that serves at ``port`` of this machine until it is interrupted. Without ``database``, a file,
-    all is forgotten then.
+    """The command that serves at ``port`` of this machine until it is interrupted. Without ``database``, a
+    file, all is forgotten then.
     """
     kept = ["--db-filename", database] if database is not None else []
     named = [word for namespace in namespaces for word in ("--namespace", namespace)]
