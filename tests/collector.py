@@ -42,7 +42,7 @@ class Collector:
                 whose = metrics.resource.SerializeToString()
                 for scoped in metrics.scope_metrics:
                     for metric in scoped.metrics:
-                        points = getattr(metric, metric.WhichOneof("data")).data_points
+                        points = getattr(metric, str(metric.WhichOneof("data"))).data_points
                         for point in points:
                             about = tuple(sorted((a.key, a.value.string_value) for a in point.attributes))
                             self.points.setdefault(metric.name, {})[whose, about] = point

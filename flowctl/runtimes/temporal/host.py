@@ -34,7 +34,7 @@ from flowctl.model import Policy, Workflow
 from flowctl.path import Path
 from flowctl.runtimes.kin import Kin, check_signal
 from flowctl.runtimes.temporal.begin import MOST, Begin, to_chunks
-from flowctl.runtimes.temporal.kindred import Errands
+from flowctl.runtimes.temporal.kindred import Errands, described, remember
 from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json
 from flowctl.state import ENDED, RunStatus
 
@@ -131,11 +131,9 @@ class TemporalHost:
             workflow.continue_as_new(args=to_chunks(self._continued()))
         if run.status == RunStatus.CONTINUED:
             workflow.continue_as_new(args=to_chunks(self._succeeded()))
-        ended = next(
-            fact.data for entry in reversed(self.journal.entries(run.id)) for fact in entry.facts()
-            if not fact.path and fact.kind == "ended"
-        )  # fmt: skip
-        everything = {"run": msgspec.to_builtins(run), "ended": ended}
+        everything = described(self.journal, run)
+        if everything["ended"].get("left"):
+            everything["kin"] = [described(self.journal, relative) for relative in self._relatives()]
         if run.status == RunStatus.COMPLETED:
             hidden = self.kin.has_secret_output(run)
             return everything if run.parent_id is not None else None if hidden else run.output
@@ -162,8 +160,17 @@ class TemporalHost:
         """See ``Kindred``."""
         store = MemoryStore()
         store.documents = dict(self._store.documents)
-        MemoryJournal(store).create(child)
+        journal = MemoryJournal(store)
+        if (child.inherited or {}).get("left"):
+            for relative in self._relatives():
+                remember(journal, described(self.journal, relative))
+        journal.create(child)
         return to_chunks(msgspec.structs.replace(self._begin, run_id=child.id, store=pack(store)))
+
+    def _relatives(self) -> list[Run]:
+        """The children that have ended, and theirs: what there is to know when they are undone."""
+        runs = self.journal.list_runs(limit=len(self._store.runs))
+        return [run for run in reversed(runs) if run.id != self.run_id and run.status in ENDED]
 
     def _document(self, digest: str) -> Workflow:
         document = self.journal.document(digest)
@@ -236,8 +243,12 @@ class TemporalHost:
         try:
             self._commit()
         except Exception as error:
-            workflow.logger.exception("run %s cannot go on", self.run_id)
-            self._failure, self.over = f"flowctl failed: {safe_text(error)}", True
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """See ``Kindred``. The workflow task fails, and is tried again."""
+        workflow.logger.exception("run %s cannot go on", self.run_id)
+        self._failure, self.over = f"flowctl failed: {safe_text(error)}", True
 
     def _commit(self) -> None:
         self._armed = False

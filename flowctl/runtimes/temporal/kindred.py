@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -54,8 +54,36 @@ class Kindred(Protocol):
     def run_id(self) -> str:
         """The run."""
 
+    def fail(self, error: Exception) -> None:
+        """It cannot go on, by a mistake of ours."""
+
     def begin_child(self, child: Run) -> list[bytes]:
         """The arguments of the workflow that runs it."""
+
+
+def remember(journal: Journal, ended: Mapping[str, Any]) -> Run:
+    """Keep a run that has ended in a journal, with how it did: ``{"run", "ended"}``."""
+    run: Run = msgspec.convert(ended["run"], Run)
+    journal.create(run)
+    claimed = journal.claim(run.id)
+    assert claimed is not None
+    fact = Fact(str(ROOT), "ended", run.completed_at or 0, data=ended["ended"])
+    row = msgspec.structs.replace(
+        run, key=claimed.key, session=claimed.session, entries=0, size=0, head=claimed.head
+    )
+    journal.commit([Change(row, [Entry(fact, [])], state_changed=True, release=True)])
+    return journal.run(run.id) or run
+
+
+def described(journal: Journal, run: Run) -> dict[str, Any]:
+    """The inverse, of a run that has ended."""
+    ended = next(
+        fact.data
+        for entry in reversed(journal.entries(run.id))
+        for fact in entry.facts()
+        if not fact.path and fact.kind == "ended"
+    )
+    return {"run": msgspec.to_builtins(run), "ended": ended}
 
 
 class Errands:
@@ -162,19 +190,9 @@ class Errands:
         finally:
             self.children -= 1
             del self._running[child.id]
-        return self._remember(msgspec.convert(result["run"], Run), result["ended"])
-
-    def _remember(self, ended: Run, how: dict[str, Any]) -> Run:
-        journal = self.host.journal
-        journal.create(ended)
-        claimed = journal.claim(ended.id)
-        assert claimed is not None
-        fact = Fact(str(ROOT), "ended", ended.completed_at or 0, data=how)
-        row = msgspec.structs.replace(
-            ended, key=claimed.key, session=claimed.session, entries=0, size=0, head=claimed.head
-        )
-        journal.commit([Change(row, [Entry(fact, [])], state_changed=True, release=True)])
-        return journal.run(ended.id) or ended
+        for relative in result.get("kin", ()):
+            remember(self.host.journal, relative)
+        return remember(self.host.journal, result)
 
     def _is_secret(self, ended: Run) -> bool:
         return self.host.kin.has_secret_output(ended)
@@ -209,6 +227,9 @@ class _Errand:
             outcome = await _KINDS[self._attempt.kind](self._errands, self._attempt, self)
         except FlowctlError as error:
             outcome = Outcome(failure=failure_of(error))
+        except Exception as error:
+            self._errands.host.fail(error)
+            return
         self._done(outcome)
 
     @property
