@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RunUnfinished,
     )
     from flowctl.hookspecs import hookimpl
+    from flowctl.server import serve_app
 
     __version__: str
 
@@ -59,6 +60,7 @@ _HOMES = {
     "replace_resource": "flowctl.activities",
     "resource": "flowctl.activities",
     "run": "flowctl.embedding",
+    "serve_app": "flowctl.server",
 }
 """The module that each public name lives in."""
 
@@ -87,6 +89,7 @@ __all__ = [
     "replace_resource",
     "resource",
     "run",
+    "serve_app",
 ]
 
 

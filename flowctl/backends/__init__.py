@@ -49,8 +49,8 @@ Documents = list[dict[str, Any]]
 class Backend(Protocol):
     """Where runs live, and who executes them. Not thread-safe; ``close`` it."""
 
-    def another(self) -> Backend:
-        """One more on the same runs, for another thread."""
+    def another(self, *, read_only: bool = False) -> Backend:
+        """One more on the same runs, for another thread; ``read_only`` if nothing is written with it."""
 
     def start(self, request: StartRequest, *, claim: bool = False) -> tuple[str, bool]:
         """Accept a run durably. Returns its run id and whether it is new. With ``claim`` a new one is not
@@ -90,6 +90,9 @@ class Backend(Protocol):
         checked again.
         """
 
+    def pinned(self, run_id: str) -> tuple[Workflow, str]:
+        """The document that a run goes on with, and its source. ``RunNotFound``, ``NotFound``."""
+
     def document(self, name: str, version: int | None) -> tuple[Workflow, str, str | None]:
         """A deployed workflow, its source, and a warning (deprecated) or None. ``NotFound``."""
 
@@ -123,6 +126,35 @@ class Backend(Protocol):
         """Runs, newest first: status documents without ``input output steps``.
 
         Those in one of these states, of this workflow, with these search attributes.
+        """
+
+    def page(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int = 50,
+        after: str | None = None,
+        counts: bool = True,
+    ) -> tuple[Documents, str | None]:
+        """The same a page at a time: ``after`` is where the page before said that the next one begins, None
+        for the first page, as it is for the last. Without ``counts``, which cost reading every run's history,
+        ``step_counts`` is null and ``current_steps`` is what a run waits for. ``UsageError``.
+        """
+
+    def news(self, mark: Any) -> tuple[Any, Sequence[str]]:
+        """The ids of the runs that may have changed since ``mark``, and a mark of now; None, and of none, if
+        nothing has. ``mark`` is what the last call returned; the first call has None. Cheap enough to be
+        called all the time.
+        """
+
+    def glances(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Runs by their ids as ``page`` without ``counts`` has them, at the cost of one row each."""
+
+    def statistics(self) -> dict[str, Any]:
+        """Figures for whoever supervises: ``{"runs": [[workflow, status, count], …], "due", "workers",
+        "size"}``: runs that wait for a worker, live workers, and bytes.
         """
 
     def select(

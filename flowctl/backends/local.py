@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -67,11 +68,11 @@ class LocalBackend:
 
         return self._plugins.vocabulary if self._plugins is not None else FUNCTIONS
 
-    def another(self) -> LocalBackend:
+    def another(self, *, read_only: bool = False) -> LocalBackend:
         """See ``Backend``."""
         from flowctl.journal.opening import another
 
-        return LocalBackend(another(self._journal), self._plugins, self._settings)
+        return LocalBackend(another(self._journal, read_only=read_only), self._plugins, self._settings)
 
     # --- runs
 
@@ -201,6 +202,41 @@ class LocalBackend:
         runs = self._journal.list_runs(statuses=statuses, workflow=workflow, where=where, limit=limit)
         return [summary(run, self._journal.entries(run.id)) for run in runs]
 
+    def page(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int = 50,
+        after: str | None = None,
+        counts: bool = True,
+    ) -> tuple[Documents, str | None]:
+        """See ``Backend``. A page is found by the key of the run before it."""
+        runs = self._journal.list_runs(
+            statuses=statuses, workflow=workflow, where=where, limit=limit + 1, before=_key(after)
+        )
+        shown = runs[:limit]
+        documents = [summary(run, self._journal.entries(run.id) if counts else None) for run in shown]
+        return documents, str(shown[-1].key) if len(runs) > limit else None
+
+    def news(self, mark: Any) -> tuple[Any, Sequence[str]]:
+        """See ``Backend``."""
+        if mark is not None and not self._journal.changed():
+            return mark, ()
+        return self._journal.touched(mark, _now())
+
+    def glances(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """See ``Backend``."""
+        runs = filter(None, map(self._journal.run, run_ids))
+        return {run.id: summary(run) for run in runs}
+
+    def statistics(self) -> dict[str, Any]:
+        """See ``Backend``."""
+        import msgspec
+
+        return msgspec.structs.asdict(self._journal.statistics(_now()))
+
     def select(
         self,
         *,
@@ -307,6 +343,16 @@ class LocalBackend:
         document = self._journal.document_of_source(source)
         return stored(document.body, document.digest, self._functions) if document is not None else None
 
+    def pinned(self, run_id: str) -> tuple[Workflow, str]:
+        """See ``Backend``."""
+        from flowctl.document import stored
+
+        run = self._run(run_id)
+        document = self._journal.document(run.digest)
+        if document is None:
+            raise NotFound(f"the document of run {run_id} is missing from the database")
+        return stored(document.body, document.digest, self._functions), document.source
+
     def document(self, name: str, version: int | None) -> tuple[Workflow, str, str | None]:
         """See ``Backend``."""
         from flowctl.document import stored
@@ -383,6 +429,20 @@ def definition_json(definition: Definition) -> dict[str, Any]:
 
 def _nothing() -> None:
     pass
+
+
+def _now() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def _key(cursor: str | None) -> int | None:
+    """The key that a cursor is made of. ``UsageError``."""
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
+        raise UsageError("that is no place in this list", hint="take the cursor that the page before gave")
+    return int(cursor)
 
 
 def _verdict(run: Run, misfit: Misfit | None) -> dict[str, Any]:

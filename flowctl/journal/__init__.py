@@ -221,6 +221,32 @@ class Change(msgspec.Struct, gc=False):
     heartbeats: Sequence[Heartbeat] = ()
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """How far somebody has looked (``Journal.touched``): the last entry, run and message that he knows, and
+    the runs that were stirring then.
+    """
+
+    entry: int = 0
+    run: int = 0
+    message: int = 0
+    stirring: frozenset[str] = frozenset()
+
+
+STIRRING = 1_000
+"""Of the runs that are due and that nobody has, how many a mark knows: those that are taken up next."""
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """What a journal adds up to. ``runs`` counts them by workflow and status; ``due`` are those that wait for
+    a worker; ``size`` is in bytes, its log included.
+    """
+
+    runs: Sequence[tuple[str, str, int]]
+    due: int
+    workers: int
+    size: int
+
+
 class Fenced(Control):
     """This session was declared dead and its runs were taken over: stop, write nothing more."""
 
@@ -285,6 +311,17 @@ class Journal(Protocol):
         before: int | None = None,
     ) -> list[Run]:
         """Runs, newest first; ``before`` is the ``key`` to go on from."""
+
+    def touched(self, mark: Mark | None, now: int) -> tuple[Mark, list[str]]:
+        """The ids of the runs that may have changed since ``mark``, and a mark of now. Without one, of none.
+
+        They are those with new entries or messages, those that are new, and those that were **stirring**:
+        somebody has them, or they are due by ``now``, so that somebody may have had them meanwhile. No other
+        run's row can have changed.
+        """
+
+    def statistics(self, now: int) -> Statistics:
+        """What the journal adds up to."""
 
     def entries(self, run_id: str, after: int = 0) -> list[Entry]:
         """A run's entries with ``seq`` over ``after``, in order."""

@@ -93,6 +93,14 @@ class Database:
         version: int = self.rows("PRAGMA data_version")[0][0]
         return version
 
+    def size(self) -> int:
+        """Bytes of the database and its log; what is not there is 0."""
+        sizes = []
+        for file in self.files[:2]:
+            with contextlib.suppress(OSError):
+                sizes.append(os.stat(file).st_size)
+        return sum(sizes)
+
     # --- writing
 
     def begin(self, *, wait: bool) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -17,14 +18,17 @@ import msgspec
 from flowctl import values
 from flowctl.errors import StorageError
 from flowctl.journal import (
+    STIRRING,
     Change,
     Definition,
     Document,
     Entry,
     Fenced,
     Heartbeat,
+    Mark,
     Message,
     Run,
+    Statistics,
     Where,
     decode_entry,
     genesis,
@@ -168,6 +172,28 @@ class MemoryJournal:
             )
 
         return self._newest(wanted, limit)
+
+    def touched(self, mark: Mark | None, now: int) -> tuple[Mark, list[str]]:
+        runs, store = list(self._all()), self._store
+        due = sorted((run for run in runs if _is_due(run, now)), key=lambda run: run.due_at or 0)
+        stirring = {run.id for run in (*due[:STIRRING], *runs) if run.session or run in due[:STIRRING]}
+        last = max((run.key for run in runs), default=0)
+        found = Mark(store.last_seq, last, store.last_message, frozenset(stirring))
+        if mark is None:
+            return found, []
+        touched = {run.id for run in runs if run.key > mark.run or self._has_news(run.key, mark)}
+        return found, sorted(touched | mark.stirring | stirring)
+
+    def _has_news(self, key: int, mark: Mark) -> bool:
+        rows, messages = self._store.rows.get(key), self._store.inbox.get(key)
+        heard = messages and _decode_message(messages[-1]).seq > mark.message
+        return bool(heard or (rows and rows[-1][0] > mark.entry))
+
+    def statistics(self, now: int) -> Statistics:
+        runs = list(self._all())
+        counted = Counter((run.workflow, str(run.status)) for run in runs)
+        due = sum(_is_due(run, now) for run in runs)
+        return Statistics([(*what, count) for what, count in sorted(counted.items())], due, self.workers(), 0)
 
     def entries(self, run_id: str, after: int = 0) -> list[Entry]:
         rows = self._store.rows.get(self._store.keys.get(run_id, 0), [])
@@ -451,3 +477,7 @@ def _has_attributes(run: Run, where: Where) -> bool:
         name in search and any(values.equal(search[name], value) for value in wanted)
         for name, wanted in where
     )
+
+
+def _is_due(run: Run, now: int) -> bool:
+    return run.session is None and run.due_at is not None and run.due_at <= now

@@ -31,11 +31,13 @@ def connect(url: str, *, read_only: bool = False) -> Journal:
     return SqliteJournal.open(path_of(url), read_only=read_only)
 
 
-def another(journal: Journal) -> Journal:
+def another(journal: Journal, *, read_only: bool = False) -> Journal:
     """The same journal, opened once more, for another thread."""
     from flowctl.journal.memory import MemoryJournal
 
-    return journal.another() if isinstance(journal, MemoryJournal) else connect(journal.url)
+    if isinstance(journal, MemoryJournal):
+        return journal.another()
+    return connect(journal.url, read_only=read_only)
 
 
 def path_of(url: str) -> str:

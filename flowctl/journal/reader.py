@@ -6,10 +6,37 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowctl.journal import Definition, Document, Entry, Heartbeat, Message, Run, Where, decode_entry
+from flowctl.journal import (
+    STIRRING,
+    Definition,
+    Document,
+    Entry,
+    Heartbeat,
+    Mark,
+    Message,
+    Run,
+    Statistics,
+    Where,
+    decode_entry,
+)
 from flowctl.journal.database import Database
 from flowctl.journal.lock import is_alive
 from flowctl.journal.rows import RUN_COLUMNS, from_json, run_from_row
+
+_ENDS = """
+    SELECT ifnull((SELECT max(seq) FROM entries), 0), ifnull((SELECT max(key) FROM runs), 0),
+        ifnull((SELECT max(seq) FROM inbox), 0)
+"""
+_TOUCHED = """
+    SELECT id FROM runs WHERE key IN (
+        SELECT run FROM entries WHERE seq > ?1 UNION SELECT run FROM inbox WHERE seq > ?3
+        UNION SELECT key FROM runs WHERE key > ?2)
+"""
+_STIRS = """
+    SELECT id FROM runs WHERE session IS NOT NULL AND due_at IS NOT NULL
+    UNION SELECT id FROM (
+        SELECT id FROM runs WHERE session IS NULL AND due_at <= ?1 ORDER BY due_at LIMIT ?2)
+"""
 
 _LAST_CHARACTER = "\U0010ffff"
 
@@ -118,6 +145,22 @@ class SqliteReader:
             conditions.append("key < ?")
             parameters.append(before)
         return self._runs(f"WHERE {' AND '.join(conditions)} ORDER BY key DESC LIMIT ?", *parameters, limit)
+
+    def touched(self, mark: Mark | None, now: int) -> tuple[Mark, list[str]]:
+        [ends] = self._db.rows(_ENDS)  # first: what comes while we look is found again the next time
+        stirring = frozenset(run for (run,) in self._db.rows(_STIRS, (now, STIRRING)))
+        found = Mark(*ends, stirring)
+        if mark is None:
+            return found, []
+        touched = {run for (run,) in self._db.rows(_TOUCHED, (mark.entry, mark.run, mark.message))}
+        return found, sorted(touched | mark.stirring | stirring)
+
+    def statistics(self, now: int) -> Statistics:
+        rows = self._db.rows("SELECT workflow, status, count(*) FROM runs GROUP BY workflow, status")
+        [(due,)] = self._db.rows(
+            "SELECT count(*) FROM runs WHERE session IS NULL AND due_at IS NOT NULL AND due_at <= ?", (now,)
+        )
+        return Statistics(rows, due, self.workers(), self._db.size())
 
     def entries(self, run_id: str, after: int = 0) -> list[Entry]:
         if after:  # the latest few, by seq: the index leads to all of a run, which may be long, and sorts it
