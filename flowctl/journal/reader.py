@@ -147,9 +147,11 @@ class SqliteReader:
         return self._runs(f"WHERE {' AND '.join(conditions)} ORDER BY key DESC LIMIT ?", *parameters, limit)
 
     def touched(self, mark: Mark | None, now: int) -> tuple[Mark, list[str]]:
-        [ends] = self._db.rows(_ENDS)  # first: what comes while we look is found again the next time
+        [(entry, run, message)] = self._db.rows(
+            _ENDS
+        )  # first: what comes while we look is found again the next time
         stirring = frozenset(run for (run,) in self._db.rows(_STIRS, (now, STIRRING)))
-        found = Mark(*ends, stirring)
+        found = Mark(entry, run, message, stirring)
         if mark is None:
             return found, []
         touched = {run for (run,) in self._db.rows(_TOUCHED, (mark.entry, mark.run, mark.message))}

@@ -45,8 +45,8 @@ STILL_GOOD = 15.0
 """Seconds after which a stream asks again whether its token is still one."""
 
 SECURITY = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
-    " img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none';"
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self';"
+    " img-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; frame-ancestors 'none';"
     " form-action 'self'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",

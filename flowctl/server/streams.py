@@ -76,38 +76,40 @@ async def one_run(ask: Ask) -> Batches:
     seq = _seq(ask.query.after or ask.headers.get("last-event-id"))
     latest = hub.feed.of(run_id)
     seen = latest.number if latest is not None else 0
-    standing = await ask.app.desk.read(lambda backend: backend.glances([run_id])[run_id])
+    glance = await ask.app.desk.read(lambda backend: backend.glances([run_id])[run_id])
+    standing = msgspec.json.encode(glance)
     while True:
         async for events in _backlog(ask, run_id, seq):
             seq = int(events[-1].id)
             yield events
-        yield [Event(str(seq), "run", msgspec.json.encode(standing))]
+        yield [Event(str(seq), "run", standing)]
         with hub.channel(run_id, seq) as channel:
             while True:
                 rung = channel.bell.next()
-                events = channel.after(seq)
-                if events is None:
+                new = channel.after(seq)
+                if new is None:
                     break  # it is more than what is kept: the journal has it
                 change = hub.feed.of(run_id)
-                if events:
-                    seq = int(events[-1].id)
-                if len(events) < CHUNK and change is not None and change.number > seen:
-                    seen = change.number
-                    standing = msgspec.Raw(change.data)
-                    events = [*events, Event(str(seq), "run", change.data)]
-                if events:
-                    yield events
+                if new:
+                    seq = int(new[-1].id)
+                if len(new) < CHUNK and change is not None and change.number > seen:
+                    seen, standing = change.number, change.data
+                    new.append(Event(str(seq), "run", standing))
+                if new:
+                    yield new
                 elif not await _rings(rung):
                     yield [PING]
 
 
 async def _backlog(ask: Ask, run_id: str, after: int) -> Batches:
     """What the journal has after ``after``, so many lines at once."""
-
-    def page(backend: Backend, after: int) -> list[dict[str, Any]]:
-        return history_page(backend, run_id, after, BACKLOG)[0]
-
-    while lines := await ask.app.desk.read(lambda backend, after=after: page(backend, after)):  # type: ignore[misc]
+    while True:
+        start = after
+        lines, _ = await ask.app.desk.read(
+            lambda backend, start=start: history_page(backend, run_id, start, BACKLOG)
+        )
+        if not lines:
+            return
         yield list(history_events(lines))
         after = lines[-1]["seq"]
 
