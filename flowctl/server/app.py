@@ -129,6 +129,11 @@ class App:
         self._assets = Assets()
         self._backend = backend
         self._begun = False
+        self.leaving = asyncio.Event()
+
+    def end_streams(self) -> None:
+        """Let all live streams end, because the server stops. On the loop."""
+        self.leaving.set()
 
     def close(self) -> None:
         """Stop watching and give everything back. Idempotent."""
@@ -363,15 +368,19 @@ class Exchange:
             await begin()
             sending = asyncio.create_task(self._pour(ask, gate, first, batches, write))
             leaving = asyncio.create_task(self._until_gone())
+            stopping = asyncio.create_task(self._app.leaving.wait())
+            tasks = (sending, leaving, stopping)
             try:
-                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 if sending.done():
                     sending.result()
             finally:
-                for task in (sending, leaving):
+                for task in tasks:
                     task.cancel()
-                await asyncio.gather(sending, leaving, return_exceptions=True)
+                await asyncio.gather(*tasks, return_exceptions=True)
                 await batches.aclose()
+            if self._app.leaving.is_set():
+                await self._end()
 
     async def _pour(
         self,

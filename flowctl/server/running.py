@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import socket
 import subprocess
 import sys
 import threading
@@ -24,8 +25,11 @@ from flowctl.server.limits import Limits
 
 PORT = 8710
 
+BACKLOG = 1_024
+"""Connections that may wait to be accepted."""
+
 GRACE = 3
-"""Seconds that answers under way have when the server stops. Live streams have no end of their own."""
+"""Seconds that answers under way have when the server stops."""
 
 
 class Patient(H11Protocol):
@@ -77,27 +81,42 @@ class Patient(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Tells when it listens."""
+    """Tells when it listens, and ends live streams, which have no end of their own, when it stops."""
 
-    def __init__(self, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
+    def __init__(self, app: App, config: uvicorn.Config, listening: Callable[[int], None]) -> None:
         super().__init__(config)
+        self._serves = app
         self._listening = listening
 
-    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
-        await super().startup(sockets)  # type: ignore[arg-type]
-        if self.started:
-            self._listening(self.servers[0].sockets[0].getsockname()[1])
+        self._serves.end_streams()
+        await super().shutdown(sockets)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets)
+        if self.started and sockets:
+            self._listening(sockets[0].getsockname()[1])
 
 
 def run(app: App, host: str, port: int, listening: Callable[[int], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; ``listening`` is told the port. ``UsageError`` if it is taken."""
-    import socket
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host} port {port}: {error.strerror}", hint="choose another with --port"
+        ) from error
+    with listener, contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(server(app, listening).serve(sockets=[listener]))
 
+
+def server(app: App, listening: Callable[[int], None]) -> Server:
+    """A server for sockets that are open, within the application's limits."""
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=Patient,
         ws="websockets-sansio",
         ws_max_size=4_096,
@@ -113,17 +132,8 @@ def run(app: App, host: str, port: int, listening: Callable[[int], None]) -> Non
         limit_concurrency=app.limits.connections,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=GRACE,
-        backlog=1_024,
     )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family, backlog=1_024)
-    except OSError as error:
-        raise UsageError(
-            f"cannot listen on {host} port {port}: {error.strerror}", hint="choose another with --port"
-        ) from error
-    with listener, contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(Server(config, listening).serve(sockets=[listener]))
+    return Server(app, config, listening)
 
 
 def is_loopback(host: str) -> bool:
