@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +19,13 @@ from flowctl.plugins import load as load_plugins
 from flowctl.server.access import Access, Scope, Token
 from flowctl.server.app import App, serve_app
 from flowctl.server.limits import Limits
-from flowctl.server.running import server
+from flowctl.server.running import listen, server
 
 ORDER = """
 dsl: 1
 name: order
 version: {version}
-input: {{n: {{type: integer, default: 1}}}}
+input: {{type: object, properties: {{n: {{type: integer, default: 1}}}}}}
 signals:
   approve:
     payload: {{type: object, properties: {{by: {{type: string}}}}, required: [by]}}
@@ -92,7 +91,7 @@ def serving(folder: Path, *, allow_deploy: bool = True, limits: Limits | None = 
     known = plugins()
     limits = limits or Limits(rate=1e6, burst=1_000_000, failures=1_000_000)
     app = serve_app(path, access=access(), plugins=known, allow_deploy=allow_deploy, limits=limits)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     listening = threading.Event()
     running = server(app, lambda port: listening.set())
     thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])))

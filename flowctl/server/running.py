@@ -102,6 +102,12 @@ class Server(uvicorn.Server):
 
 def run(app: App, host: str, port: int, listening: Callable[[int], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; ``listening`` is told the port. ``UsageError`` if it is taken."""
+    with listen(host, port) as listener, contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(server(app, listening).serve(sockets=[listener]))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. ``UsageError``."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -109,8 +115,9 @@ def run(app: App, host: str, port: int, listening: Callable[[int], None]) -> Non
         raise UsageError(
             f"cannot listen on {host} port {port}: {error.strerror}", hint="choose another with --port"
         ) from error
-    with listener, contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(server(app, listening).serve(sockets=[listener]))
+    # For asyncio this is no TCP socket, because it does not say so, and small answers would wait 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def server(app: App, listening: Callable[[int], None]) -> Server:
