@@ -29,6 +29,7 @@ from flowctl.server.live import Hub
 from flowctl.server.problems import (
     BadRequest,
     MethodNotAllowed,
+    Overloaded,
     Refused,
     TooLarge,
     TooLate,
@@ -153,7 +154,7 @@ class App:
         exchange = Exchange(self, scope, receive, send)
         try:
             await exchange.answer(self._gate)
-        except (TimeoutError, ConnectionError, Gone):
+        except Gone:
             log.debug("%s: the client went away, or took nothing for too long", exchange.id)
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -178,7 +179,7 @@ class App:
 
 
 class Gone(Exception):
-    """The client has left."""
+    """The client has left, or takes nothing."""
 
 
 class Exchange:
@@ -203,7 +204,7 @@ class Exchange:
             if status_of(error) >= 500:
                 log.warning("%s: %s: %s", self.id, error.code, error)
             await self._refuse(error)
-        except (TimeoutError, ConnectionError, Gone):
+        except Gone:
             raise
         except Exception as error:
             log.exception("%s: %s %s failed", self.id, self._method, self._scope.get("path", ""))
@@ -265,9 +266,11 @@ class Exchange:
         endpoint, desk = ask.endpoint, self._app.desk
         if endpoint.reads is not None:
             reads = endpoint.reads
-            result = await asyncio.wait_for(
-                desk.read(lambda backend: reads(backend, ask)), self._app.limits.answer
-            )
+            try:
+                async with asyncio.timeout(self._app.limits.answer):
+                    result = await desk.read(lambda backend: reads(backend, ask))
+            except TimeoutError:
+                raise Overloaded("the database did not answer in time") from None
         elif endpoint.writes is not None:
             writes = endpoint.writes
             result = await asyncio.shield(desk.write(lambda backend: writes(backend, ask)))
@@ -314,7 +317,11 @@ class Exchange:
     # --- what goes out
 
     async def _send(self, message: MutableMapping[str, Any]) -> None:
-        await asyncio.wait_for(self._raw_send(message), self._app.limits.stall)
+        try:
+            async with asyncio.timeout(self._app.limits.stall):  # wait_for can swallow a cancellation
+                await self._raw_send(message)
+        except OSError:  # it has left, or took nothing for too long
+            raise Gone from None
 
     async def _respond(self, response: Response) -> None:
         self._app.requests[_known(self._method), str(response.status_code)] += 1

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from flowctl.errors import UsageError
 from flowctl.server.app import App
-from flowctl.server.limits import Limits
 
 PORT = 8710
 
@@ -66,8 +66,7 @@ class Patient(H11Protocol):
         super().on_response_complete()
 
     def _await_head(self) -> None:
-        patience = Limits().patience
-        self._head = self.loop.call_later(patience, self._too_late)
+        self._head = self.loop.call_later(self.config.app.limits.patience, self._too_late)  # type: ignore[union-attr]
 
     def _forget_head(self) -> None:
         if self._head is not None:
@@ -77,6 +76,16 @@ class Patient(H11Protocol):
     def _too_late(self) -> None:
         self._head = None
         if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A WebSocket whose connection ends when what was to open it is no handshake: otherwise nobody would."""
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.close()
 
 
@@ -125,12 +134,13 @@ def server(app: App, listening: Callable[[int], None]) -> Server:
     config = uvicorn.Config(
         app,
         http=Patient,
-        ws="websockets-sansio",
+        ws=Socket,
         ws_max_size=4_096,
         ws_per_message_deflate=False,
         loop="asyncio",
         lifespan="on",
         log_config=None,
+        log_level="critical",  # it would tell of every malformed request; what fails in here, we tell
         access_log=False,
         server_header=False,
         date_header=True,

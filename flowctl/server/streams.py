@@ -130,7 +130,8 @@ def history_page(
 
 async def _rings(event: asyncio.Event) -> bool:
     try:
-        await asyncio.wait_for(event.wait(), HEARTBEAT)
+        async with asyncio.timeout(HEARTBEAT):
+            await event.wait()
     except TimeoutError:
         return False
     return True
