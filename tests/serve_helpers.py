@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,9 @@ TOKENS = {
 class Served:
     """An application, where it listens, and what its runs are in."""
 
-    def __init__(self, app: App, port: int, backend: Backend) -> None:
+    def __init__(self, app: App, port: int, backend: Backend, stop: Callable[[], None]) -> None:
         self.app = app
+        self.stop = stop
         self.port = port
         self.backend = backend
         self.url = f"http://localhost:{port}"
@@ -94,14 +95,18 @@ def serving(folder: Path, *, allow_deploy: bool = True, limits: Limits | None = 
     listener = listen("127.0.0.1", 0)
     listening = threading.Event()
     running = server(app, lambda port: listening.set())
+
+    def stop() -> None:
+        running.should_exit = True
+
     thread = threading.Thread(target=lambda: asyncio.run(running.serve(sockets=[listener])))
     thread.start()
     backend = open_backend(path, plugins=known)
     try:
         assert listening.wait(20)
-        yield Served(app, listener.getsockname()[1], backend)
+        yield Served(app, listener.getsockname()[1], backend, stop)
     finally:
-        running.should_exit = True
+        stop()
         thread.join()
         app.close()
         listener.close()

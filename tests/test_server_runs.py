@@ -30,8 +30,8 @@ BODIES: tuple[Any, ...] = (
     None, 1, "x", [], {}, {"": 0}, {"input": []}, {"workflow": 1}, {"workflow": "order", "input": {"n": "x"}},
     {"workflow": "order", "id": "../x"}, {"workflow": "../x"}, {"workflow": "order@99999999999999999999"},
     {"payload": 1}, {"payload": None, "dedup_id": "\x00"}, {"reason": "\ud83d"}, {"skip": [""]},
-    {"skip": ["a"]}, {"from": ""}, {"from": "a..b"}, {"from": "a", "input": {"n": []}}, {"source": ""}, {"source": "["},
-    {"source": "dsl: 1"}, {"code": "x"}, {"token": ""}, {"message": "\x1b[2J"},
+    {"skip": ["a"]}, {"from": ""}, {"from": "a..b"}, {"from": "a", "input": {"n": []}}, {"source": ""},
+    {"source": "["},     {"source": "dsl: 1"}, {"code": "x"}, {"token": ""}, {"message": "\x1b[2J"},
 )  # fmt: skip
 
 
@@ -309,12 +309,13 @@ def test_streams_are_counted_for_each_client(tmp_path: Path) -> None:
         serving(tmp_path, limits=limits) as served,
         served.client() as client,
         served.client("read") as other,
+        client.stream("GET", "/api/v1/events"),
+        client.stream("GET", "/api/v1/events"),
     ):
-        with client.stream("GET", "/api/v1/events"), client.stream("GET", "/api/v1/events"):
-            assert code_of(client.get("/api/v1/events")) == "TooMany"
-            with other.stream("GET", "/api/v1/events") as third:
-                assert third.status_code == 200
-                assert code_of(other.get("/api/v1/events")) == "TooMany"
+        assert code_of(client.get("/api/v1/events")) == "TooMany"
+        with other.stream("GET", "/api/v1/events") as third:
+            assert third.status_code == 200
+            assert code_of(other.get("/api/v1/events")) == "TooMany"
 
 
 def test_every_answer_has_the_headers_that_protect_browsers(served: Served, client: httpx.Client) -> None:

@@ -53,7 +53,7 @@ async def all_runs(ask: Ask) -> Batches:
     if number is None:
         number = feed.number
         yield [Event(feed.place(number), "reset", b"{}")]
-    elif place is None:
+    else:
         yield [Event(feed.place(number), "ready", b"{}")]
     while True:
         rung = feed.bell.next()

@@ -638,6 +638,68 @@ class Registry:
             journal.deprecate("order", 2, "use 3")
 
 
+class Touching:
+    """``touched``: which runs may have changed, for those who look on; and what it all adds up to."""
+
+    def test_nobody_is_touched_since_nothing_was_known(self, store: Store) -> None:
+        journal = store.open()
+        claimed(journal)
+        assert journal.touched(None, NOW)[1] == []
+
+    def test_a_new_run_is_touched_and_a_waiting_one_then_is_not(self, store: Store) -> None:
+        journal, other = store.open(), store.open()
+        _rest(journal, claimed(journal), due_at=None)
+        mark, _ = other.touched(None, NOW)
+        _rest(journal, claimed(journal, "order-2"), due_at=None)
+        mark, touched = other.touched(mark, NOW)
+        assert touched == ["order-2"]
+        assert other.touched(mark, NOW)[1] == []
+
+    def test_entries_and_messages_touch_their_run(self, store: Store) -> None:
+        journal, other = store.open(), store.open()
+        for run_id in ("order-1", "order-2", "order-3"):
+            _rest(journal, claimed(journal, run_id), due_at=None)
+        mark, _ = other.touched(None, NOW)
+        run = journal.claim("order-1")
+        assert run is not None
+        append(journal, run, "a")
+        _rest(journal, run, due_at=None)
+        mark, touched = other.touched(mark, NOW)
+        assert touched == ["order-1"]
+        journal.deliver(signal("order-2"))
+        assert other.touched(mark, NOW)[1] == ["order-2"]
+
+    def test_a_run_that_somebody_has_is_touched_until_it_was_given_back(self, store: Store) -> None:
+        journal, other = store.open(), store.open()
+        run = claimed(journal)
+        mark, _ = other.touched(None, NOW)
+        _rest(journal, run, due_at=None)  # no entry tells of it
+        mark, touched = other.touched(mark, NOW)
+        assert touched == ["order-1"]
+        assert other.touched(mark, NOW)[1] == []
+
+    def test_a_run_that_is_due_is_touched_since_somebody_may_have_had_it(self, store: Store) -> None:
+        journal, other = store.open(), store.open()
+        _rest(journal, claimed(journal), due_at=NOW + 10)
+        mark, _ = other.touched(None, NOW)
+        assert other.touched(mark, NOW + 9)[1] == []
+        mark, touched = other.touched(mark, NOW + 10)
+        assert touched == ["order-1"]
+        _rest(journal, claimed(journal), due_at=None)
+        assert other.touched(mark, NOW + 10)[1] == ["order-1"]
+
+    def test_statistics_count_runs_by_workflow_and_status_and_what_is_due(self, store: Store) -> None:
+        journal = store.open()
+        journal.create(new_run("order-1"))
+        journal.create(new_run("order-2"))
+        _rest(journal, claimed(journal, "order-3"), due_at=NOW + 60_000)
+        found = journal.statistics(NOW + 1_000)
+        assert [tuple(each) for each in found.runs] == [("order", "created", 3)]
+        assert (found.due, found.workers) == (2, 0)
+        journal.enlist()
+        assert journal.statistics(NOW).workers == 1
+
+
 class Closing:
     """``close``."""
 
@@ -851,6 +913,8 @@ class Heartbeats:
 
 class JournalConformance(
     Accepting, Committing, Claiming, Messages, Finding, Registry, TakingUp, Heartbeats, Closing
+class JournalConformance(
+    Accepting, Committing, Claiming, Messages, Finding, Registry, TakingUp, Touching, Closing
 ):
     """All of it. Subclass it with a fixture ``store``, a ``Store``."""
 
