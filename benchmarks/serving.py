@@ -71,7 +71,8 @@ def main() -> None:
     parser.add_argument("--subscribers", type=int, default=1_000)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--changes", type=int, default=50)
+    parser.add_argument("--changes", type=int, default=50, help="one after the other")
+    parser.add_argument("--burst", type=int, default=500, help="as fast as they can be written")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "flowctl.db")
@@ -81,7 +82,7 @@ def main() -> None:
             backend.drive(long, wait=0)
             with served(path, options.subscribers) as (port, pid):
                 pages(port, long)
-                asyncio.run(measure(backend, port, pid, runs, options.subscribers, options.changes))
+                asyncio.run(measure(backend, port, pid, runs, options))
 
 
 def start(backend: Backend, source: str, given: dict[str, Any]) -> str:
@@ -120,7 +121,7 @@ def pages(port: int, long: str) -> None:
         "the long run's graph": f"/runs/{long}/graph",
         "the long run's last 500 lines of history": f"/runs/{long}/history?after=1000000",
     }.items():
-        times = []
+        times, size = [], 0
         for _ in range(3):
             begun = time.perf_counter()
             size = len(get(port, path))
@@ -152,7 +153,10 @@ class Subscriber:
             writer.close()
 
 
-async def measure(backend: Backend, port: int, pid: int, runs: list[str], count: int, changes: int) -> None:
+async def measure(
+    backend: Backend, port: int, pid: int, runs: list[str], options: argparse.Namespace
+) -> None:
+    count, changes = options.subscribers, options.changes
     before = memory(pid)
     ready = asyncio.Semaphore(0)
     subscribers = [Subscriber() for _ in range(count)]
@@ -176,7 +180,7 @@ async def measure(backend: Backend, port: int, pid: int, runs: list[str], count:
         f" worst {max(delays) * 1000:.0f} ms of {changes}"
     )
 
-    begun, wanted = time.monotonic(), runs[changes:]
+    begun, wanted = time.monotonic(), runs[changes : changes + options.burst]
     for run_id in wanted:
         await asyncio.to_thread(backend.pause, run_id)
     written = time.monotonic()
@@ -193,9 +197,9 @@ async def measure(backend: Backend, port: int, pid: int, runs: list[str], count:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     slow = await stuck(port, 20)
-    for run_id in runs:
+    for run_id in wanted:
         await asyncio.to_thread(backend.unpause, run_id)
-    print(f"20 subscribers that read nothing, after {len(runs)} more changes: {memory(pid):.0f} MB")
+    print(f"20 subscribers that read nothing, after {len(wanted)} more changes: {memory(pid):.0f} MB")
     for writer in slow:
         writer.close()
 

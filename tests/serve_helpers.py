@@ -104,7 +104,10 @@ def serving(folder: Path, *, allow_deploy: bool = True, limits: Limits | None = 
     backend = open_backend(path, plugins=known)
     try:
         assert listening.wait(20)
-        yield Served(app, listener.getsockname()[1], backend, stop)
+        served = Served(app, listener.getsockname()[1], backend, stop)
+        while served.ask("GET", "/readyz", token=None).status_code != 200:
+            pass
+        yield served
     finally:
         stop()
         thread.join()

@@ -98,7 +98,7 @@ def test_a_list_comes_a_page_at_a_time_without_gaps(served: Served, client: http
     seen: list[str] = []
     cursor: str | None = None
     while True:
-        query = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        query: dict[str, int | str] = {"limit": 2, **({"cursor": cursor} if cursor else {})}
         page = json_of(client.get("/api/v1/runs", params=query))
         seen += [run["id"] for run in page["runs"]]
         cursor = page["next"]
@@ -394,7 +394,7 @@ def test_whatever_is_asked_the_answer_is_one_that_the_document_knows(
         for parts, query, body in trials:
             content = json.dumps(body).encode() if endpoint.body is not None else None
             answer = client.request(
-                endpoint.method, endpoint.url(**parts), params=query, content=content,
+                endpoint.method, endpoint.url(**parts), params=httpx.QueryParams(query), content=content,
                 headers={"content-type": "application/json"},
             )  # fmt: skip
             check(answer, operation, document, (endpoint.name, parts, query, body))

@@ -28,7 +28,7 @@ already encoded, canonically: what is read back is encoded again to check its ha
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -223,13 +223,17 @@ class Change(msgspec.Struct, gc=False):
 
 class Mark(msgspec.Struct, frozen=True):
     """How far somebody has looked (``Journal.touched``): the last entry, run and message that he knows, and
-    the runs that were stirring then.
+    the runs that were stirring then, by id, each with a checksum of its row.
     """
 
     entry: int = 0
     run: int = 0
     message: int = 0
-    stirring: frozenset[str] = frozenset()
+    stirring: Mapping[str, int | None] = {}
+
+    def moved(self, later: Mapping[str, int | None]) -> set[str]:
+        """Of those that were stirring or are later: whose row changed, who is new among them, who is gone."""
+        return {run_id for run_id, _ in self.stirring.items() ^ later.items()}
 
 
 STIRRING = 1_000

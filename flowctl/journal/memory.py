@@ -176,13 +176,16 @@ class MemoryJournal:
     def touched(self, mark: Mark | None, now: int) -> tuple[Mark, list[str]]:
         runs, store = list(self._all()), self._store
         due = sorted((run for run in runs if _is_due(run, now)), key=lambda run: run.due_at or 0)
-        stirring = {run.id for run in (*due[:STIRRING], *runs) if run.session or run in due[:STIRRING]}
+        had = [run for run in runs if run.session is not None]
+        stirring: dict[str, int | None] = {
+            run.id: hash(store.runs[run.key]) for run in (*due[:STIRRING], *had)
+        }
         last = max((run.key for run in runs), default=0)
-        found = Mark(store.last_seq, last, store.last_message, frozenset(stirring))
+        found = Mark(store.last_seq, last, store.last_message, stirring)
         if mark is None:
             return found, []
         touched = {run.id for run in runs if run.key > mark.run or self._has_news(run.key, mark)}
-        return found, sorted(touched | mark.stirring | stirring)
+        return found, sorted(touched | mark.moved(stirring))
 
     def _has_news(self, key: int, mark: Mark) -> bool:
         rows, messages = self._store.rows.get(key), self._store.inbox.get(key)

@@ -33,9 +33,9 @@ _TOUCHED = """
         UNION SELECT key FROM runs WHERE key > ?2)
 """
 _STIRS = """
-    SELECT id FROM runs WHERE session IS NOT NULL AND due_at IS NOT NULL
-    UNION SELECT id FROM (
-        SELECT id FROM runs WHERE session IS NULL AND due_at <= ?1 ORDER BY due_at LIMIT ?2)
+    SELECT id, seal FROM runs WHERE session IS NOT NULL AND due_at IS NOT NULL
+    UNION SELECT id, seal FROM (
+        SELECT id, seal FROM runs WHERE session IS NULL AND due_at <= ?1 ORDER BY due_at LIMIT ?2)
 """
 
 _LAST_CHARACTER = "\U0010ffff"
@@ -150,12 +150,12 @@ class SqliteReader:
         [(entry, run, message)] = self._db.rows(
             _ENDS
         )  # first: what comes while we look is found again the next time
-        stirring = frozenset(run for (run,) in self._db.rows(_STIRS, (now, STIRRING)))
+        stirring = dict(self._db.rows(_STIRS, (now, STIRRING)))
         found = Mark(entry, run, message, stirring)
         if mark is None:
             return found, []
         touched = {run for (run,) in self._db.rows(_TOUCHED, (mark.entry, mark.run, mark.message))}
-        return found, sorted(touched | mark.stirring | stirring)
+        return found, sorted(touched | mark.moved(stirring))
 
     def statistics(self, now: int) -> Statistics:
         rows = self._db.rows("SELECT workflow, status, count(*) FROM runs GROUP BY workflow, status")

@@ -26,7 +26,6 @@ import msgspec
 
 from flowctl.backends import Backend
 from flowctl.clock import format_timestamp, parse_timestamp
-from flowctl.errors import FlowctlError
 from flowctl.state import ENDED
 
 log = logging.getLogger("flowctl.server")
@@ -102,6 +101,14 @@ class Feed:
             self._changes.move_to_end(run_id)
             if len(self._changes) > self._kept:
                 self._forgotten = self._changes.popitem(last=False)[1].number
+        self._chunks.clear()
+        self.bell.ring()
+
+    def begin_anew(self) -> None:
+        """Forget everything: changes may have been missed, and all subscribers are to read again."""
+        self.number += 1
+        self._forgotten = self.number
+        self._changes.clear()
         self._chunks.clear()
         self.bell.ring()
 
@@ -272,18 +279,19 @@ class Hub:
             try:
                 with contextlib.closing(self._open()) as backend:
                     self._look_on(backend)
-            except FlowctlError as error:
+            except Exception as error:  # whatever it is, a server that sees nothing more is worse
                 self.ready = False
-                log.warning("the database cannot be watched: %s", error)
+                log.warning("the database cannot be watched: %s: %s", type(error).__name__, error)
                 self._stopped.wait(1.0)
 
     def _look_on(self, backend: Backend) -> None:
         watcher = Watcher(backend, self.tally)
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self.feed.begin_anew)
         self.ready = True
         while not self._stopped.is_set():
             documents, lines = watcher.look(dict(self._channels))
             if documents or lines:
-                assert self._loop is not None
                 self._loop.call_soon_threadsafe(self._publish, documents, lines)
             if not watcher.behind:
                 self._stopped.wait(INTERVAL)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ from flowctl.errors import UsageError
 from flowctl.server.app import App
 
 PORT = 8710
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 BACKLOG = 1_024
 """Connections that may wait to be accepted."""
@@ -97,6 +100,19 @@ class Server(uvicorn.Server):
         self._serves = app
         self._listening = listening
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Being told to stop is no reason to die of it: there are workers to be stopped."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in STOPS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
         self._serves.end_streams()
@@ -168,6 +184,9 @@ def workers(count: int, arguments: Sequence[str], told: Callable[[str], None]) -
     """So many workers, with these options of ``flowctl worker``; one that dies is replaced. They are stopped,
     and waited for, at the end.
     """
+    signal.signal(
+        signal.SIGTERM, _leave
+    )  # a server that listens has its own; until then, workers must not stay
     command = [sys.executable, "-m", "flowctl", "worker", *arguments]
     stopped = threading.Event()
     crew = [threading.Thread(target=_employ, args=(command, stopped, told)) for _ in range(count)]
@@ -179,6 +198,10 @@ def workers(count: int, arguments: Sequence[str], told: Callable[[str], None]) -
         stopped.set()
         for each in crew:
             each.join()
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(0)
 
 
 def _employ(command: Sequence[str], stopped: threading.Event, told: Callable[[str], None]) -> None:
