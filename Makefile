@@ -100,6 +100,7 @@ lock: ## resolve the dependencies anew (uv does it, in an environment that is th
 	$(call resolve,dev,--extra dev,pyproject.toml)
 	$(call resolve,scenarios,--constraint requirements/dev.lock,requirements/scenarios.in)
 	$(call resolve,dbos,,requirements/dbos.in)
+	$(call resolve,schemathesis,,requirements/schemathesis.in)
 	rm -rf $(LOCKER)
 
 # The lock names versions and hashes, never an index: whoever installs decides where packages come from.

@@ -394,8 +394,8 @@ def test_whatever_is_asked_the_answer_is_one_that_the_document_knows(
         for parts, query, body in trials:
             content = json.dumps(body).encode() if endpoint.body is not None else None
             answer = client.request(
-                endpoint.method, endpoint.url(**parts), params=httpx.QueryParams(query), content=content,
-                headers={"content-type": "application/json"},
+                endpoint.method, endpoint.url(**parts), params=httpx.QueryParams(tuple(query)),
+                content=content, headers={"content-type": "application/json"},
             )  # fmt: skip
             check(answer, operation, document, (endpoint.name, parts, query, body))
             asked += 1

@@ -82,7 +82,7 @@ def serve(
             output.write(f"flowctl serves {settings.database}; open {url}")
             output.write(f"tokens for programs are in {app.access.path}; Ctrl-C stops it")
             if not workers:
-                output.say("no worker is among it: `flowctl serve --workers 1` also executes runs")
+                output.say("it executes no runs: a `flowctl worker` does, or --workers 1 beside it")
 
     arguments = ["--db", settings.database]
     for folder in settings.plugins_dirs:

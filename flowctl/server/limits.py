@@ -20,7 +20,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     body: int = 1 << 20
     headers: int = 16 << 10
     url: int = 8 << 10
-    depth: int = 64
     connections: int = 2_200
     streams: int = 2_000
     streams_per_client: int = 100
@@ -30,6 +29,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int = 128
     patience: float = 10.0
     stall: float = 30.0
+    keep_alive: int = 5
     answer: float = 30.0
 
 

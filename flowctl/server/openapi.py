@@ -12,10 +12,12 @@ from flowctl.server.access import COOKIE, Scope
 from flowctl.server.shapes import SHAPES
 from flowctl.server.table import Endpoint, Nothing
 
-_ALWAYS = (400, 429, 503)
-"""Statuses that any route may have: a request that is none, too many of them, and too much at once."""
+_ALWAYS = (400, 413, 421, 429, 431, 503)
+"""Statuses that any route may have: a request that is none, or too large, or for somebody else, too many of
+them, and too much at once.
+"""
 
-_BODY = (408, 413, 415, 422)
+_BODY = (408, 415, 422)
 
 
 def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def server(app: App, listening: Callable[[int], None]) -> Server:
         proxy_headers=False,
         h11_max_incomplete_event_size=app.limits.headers + app.limits.url,
         limit_concurrency=app.limits.connections,
-        timeout_keep_alive=5,
+        timeout_keep_alive=app.limits.keep_alive,
         timeout_graceful_shutdown=GRACE,
     )
     return Server(app, config, listening)
@@ -184,9 +184,7 @@ def workers(count: int, arguments: Sequence[str], told: Callable[[str], None]) -
     """So many workers, with these options of ``flowctl worker``; one that dies is replaced. They are stopped,
     and waited for, at the end.
     """
-    signal.signal(
-        signal.SIGTERM, _leave
-    )  # a server that listens has its own; until then, workers must not stay
+    signal.signal(signal.SIGTERM, _leave)  # until the server has its own: no worker stays behind
     command = [sys.executable, "-m", "flowctl", "worker", *arguments]
     stopped = threading.Event()
     crew = [threading.Thread(target=_employ, args=(command, stopped, told)) for _ in range(count)]

@@ -25,7 +25,9 @@ PATIENCE = 20.0
 AT_ONCE = 16
 """Connections at once: some take as long as the server is patient."""
 
-LIMITS = Limits(rate=1e6, burst=1_000_000, failures=1_000_000, streams_per_client=2_000, patience=0.3)
+LIMITS = Limits(
+    rate=1e6, burst=1_000_000, failures=1_000_000, streams_per_client=2_000, patience=0.3, keep_alive=1
+)
 
 _PARTS = [
     "a", "..", "%2e%2e", "%2F", "%00", "%ff", "%", "%zz", "é", "@last", "order", "1", "", " ", "a" * 300, "\x00",
