@@ -61,6 +61,11 @@ class Served:
             headers["authorization"] = f"Bearer {TOKENS[token].text}"
         return httpx.Client(base_url=self.url, headers=headers, timeout=20, verify=False)
 
+    def on_loop(self, act: Callable[[], None]) -> None:
+        """Do something where the server lives."""
+        assert self.app.hub._loop is not None
+        self.app.hub._loop.call_soon_threadsafe(act)
+
     def ask(self, method: str, path: str, token: str | None = "admin", **options: Any) -> httpx.Response:
         """One request, with its answer read."""
         with self.client(token) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from flowctl.backends import StartRequest, open_backend
 from flowctl.backends.local import LocalBackend
 from flowctl.document import load
 from flowctl.journal.memory import MemoryJournal
+from flowctl.server.limits import Limits
 from flowctl.server.live import CHUNK, Channel, Event, Feed, Tally, Watcher
 from tests.serve_helpers import ORDER, TOKENS, Served, plugins, serving, stream
 
@@ -268,6 +270,35 @@ def test_streams_end_when_the_server_stops(tmp_path: Path) -> None:
         served.stop()
         with pytest.raises(EOFError):
             events.next()
+
+
+def test_a_run_that_is_discarded_while_somebody_looks_at_it_harms_nobody_else(tmp_path: Path) -> None:
+    path = str(tmp_path / "f.db")
+    backend, reader = open_backend(path, plugins=plugins()), open_backend(path)
+    try:
+        watcher = Watcher(reader, Tally())
+        watcher.look({"gone": Channel(0)})
+        workflow = load(ORDER.format(version=1), "order.yaml").workflow
+        run_id, _ = backend.start(StartRequest(workflow, "", {}))
+        found, _ = watcher.look({"gone": Channel(0)})
+        assert list(found) == [run_id]
+    finally:
+        backend.close()
+        reader.close()
+
+
+def test_who_takes_nothing_is_dropped_and_costs_no_more_than_what_was_on_its_way(tmp_path: Path) -> None:
+    with serving(tmp_path, limits=Limits(stall=0.2)) as served, served.client() as client:
+        request = (
+            f"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKENS['read'].text}"
+        )
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as idle:
+            idle.sendall(f"{request}\r\n\r\n".encode())
+            assert idle.recv(1_000).startswith(b"HTTP/1.1 200")
+            large = b'"' + b"x" * 60_000 + b'"'
+            served.on_loop(lambda: served.app.hub.feed.put({str(i): ("order", large) for i in range(300)}))
+            while client.get("/metrics").text.count("flowctl_server_live_streams 1"):
+                pass
 
 
 def test_a_retry_of_a_run_that_had_ended_is_followed_too(served: Served, client: httpx.Client) -> None:

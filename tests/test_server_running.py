@@ -68,6 +68,18 @@ def test_an_address_that_others_can_reach_is_refused(
     assert not (tmp_path / "f.db").exists()
 
 
+def test_without_the_extra_serve_says_what_to_install(tmp_path: Path) -> None:
+    """In a process in which the modules are not there."""
+    program = (
+        "import sys; sys.modules['uvicorn'] = None\n"
+        "from flowctl.cli.entry import execute; sys.exit(execute(['serve', '--db', 'f.db']))"
+    )
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "pip install 'flowctl[serve]'" in found.stderr
+
+
 def test_a_port_that_is_taken_is_said_to_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -380,14 +380,21 @@ class Exchange:
             try:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 if sending.done():
-                    sending.result()
+                    self._tell_why(sending.exception())
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
                 await batches.aclose()
-            if self._app.leaving.is_set():
+            if not leaving.done() or leaving.cancelled():
                 await self._end()
+
+    def _tell_why(self, error: BaseException | None) -> None:
+        """A stream is over. Its beginning was sent already, so what went wrong is for the log."""
+        if isinstance(error, Gone):
+            raise error
+        if error is not None:
+            log.warning("%s: the stream ends: %s", self.id, error)
 
     async def _pour(
         self,
@@ -405,7 +412,6 @@ class Exchange:
                 if not gate.is_still_good(ask.grant, time.time()):
                     break
             await write(events)
-        await self._end()
 
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] not in ("http.disconnect", "websocket.disconnect"):

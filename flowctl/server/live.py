@@ -26,6 +26,7 @@ import msgspec
 
 from flowctl.backends import Backend
 from flowctl.clock import format_timestamp, parse_timestamp
+from flowctl.errors import RunNotFound
 from flowctl.state import ENDED
 
 log = logging.getLogger("flowctl.server")
@@ -341,7 +342,11 @@ class Watcher:
         for run_id, channel in channels.items():
             known = self._tails.get(run_id)
             if known is None or (known.over and run_id in touched):
-                known = self._tails[run_id] = _Tail(channel, self._backend.tail(run_id, after=channel.last))
+                try:
+                    lines_of = self._backend.tail(run_id, after=channel.last)
+                except RunNotFound:  # it was discarded while somebody looked at it
+                    lines_of = iter(())
+                known = self._tails[run_id] = _Tail(channel, lines_of)
             elif run_id not in touched:
                 continue
             lines = known.new()

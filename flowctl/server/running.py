@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import resource
 import signal
 import socket
 import subprocess
@@ -30,6 +31,9 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 
 BACKLOG = 1_024
 """Connections that may wait to be accepted."""
+
+SPARE = 200
+"""Open files that are no connections."""
 
 GRACE = 3
 """Seconds that answers under way have when the server stops."""
@@ -127,8 +131,17 @@ class Server(uvicorn.Server):
 
 def run(app: App, host: str, port: int, listening: Callable[[int], None]) -> None:
     """Serve until SIGTERM or Ctrl-C; ``listening`` is told the port. ``UsageError`` if it is taken."""
+    _make_room(app.limits.connections + SPARE)
     with listen(host, port) as listener, contextlib.suppress(KeyboardInterrupt):
         asyncio.run(server(app, listening).serve(sockets=[listener]))
+
+
+def _make_room(files: int) -> None:
+    """Let this process have so many files open, as far as it may say so itself: a connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = files if hard == resource.RLIM_INFINITY else min(files, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:

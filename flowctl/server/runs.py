@@ -185,7 +185,7 @@ def _document(backend: Backend, ask: Ask) -> Any:
 
 def _actions(backend: Backend, ask: Ask) -> Any:
     run_id = run_of(backend, ask)
-    run = backend.glances([run_id])[run_id]
+    run = streams.glance(backend, run_id)
     workflow, _ = backend.pinned(run_id)
     awaited = {name for each in run["waiting_for"] if each["kind"] == "signal" for name in each["names"]}
     signals = documents.signals_of(workflow)

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from flowctl.backends import Backend
+from flowctl.errors import RunNotFound
 from flowctl.server.live import CHUNK, Event, Hub, history_events
 from flowctl.server.problems import TooMany
 from flowctl.server.table import Ask
@@ -76,8 +77,7 @@ async def one_run(ask: Ask) -> Batches:
     seq = _seq(ask.query.after or ask.headers.get("last-event-id"))
     latest = hub.feed.of(run_id)
     seen = latest.number if latest is not None else 0
-    glance = await ask.app.desk.read(lambda backend: backend.glances([run_id])[run_id])
-    standing = msgspec.json.encode(glance)
+    standing = msgspec.json.encode(await ask.app.desk.read(lambda backend: glance(backend, run_id)))
     while True:
         async for events in _backlog(ask, run_id, seq):
             seq = int(events[-1].id)
@@ -99,6 +99,14 @@ async def one_run(ask: Ask) -> Batches:
                     yield new
                 elif not await _rings(rung):
                     yield [PING]
+
+
+def glance(backend: Backend, run_id: str) -> dict[str, Any]:
+    """How a run stands. ``RunNotFound``, if it was discarded meanwhile."""
+    found = backend.glances([run_id]).get(run_id)
+    if found is None:
+        raise RunNotFound(f"there is no run {run_id}")
+    return found
 
 
 async def _backlog(ask: Ask, run_id: str, after: int) -> Batches:
