@@ -16,7 +16,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("runs:run", "Start a run and drive it until it ends or only waits."),
         "start": ("working:start", "Accept a run durably and leave it to a worker."),
         "worker": ("working:worker", "Execute all runs that are due, until stopped."),
-        "serve": ("serving:serve", "Serve the HTTP API and the dashboard."),
+        "serve": ("serving:serve", "Serve the HTTP API and the dashboard until stopped."),
         "resume": ("runs:resume", "Drive a run that was interrupted, or whose wait is over."),
         "status": ("reading:status", "Show everything about a run."),
         "list": ("reading:list_runs", "List runs, newest first."),
