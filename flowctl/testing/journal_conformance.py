@@ -912,9 +912,7 @@ class Heartbeats:
 
 
 class JournalConformance(
-    Accepting, Committing, Claiming, Messages, Finding, Registry, TakingUp, Heartbeats, Closing
-class JournalConformance(
-    Accepting, Committing, Claiming, Messages, Finding, Registry, TakingUp, Touching, Closing
+    Accepting, Committing, Claiming, Messages, Finding, Registry, TakingUp, Heartbeats, Touching, Closing
 ):
     """All of it. Subclass it with a fixture ``store``, a ``Store``."""
 
