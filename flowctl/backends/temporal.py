@@ -59,6 +59,18 @@ LOOK_AFAR = 1.0
 ALIVE = 90.0
 """A worker asks for work about once a minute. One that has not for so many seconds is gone."""
 
+NEWS = 1_000
+"""Runs, the latest, of which somebody who looks on hears news."""
+
+_STATUSES = {
+    WorkflowExecutionStatus.RUNNING: RunStatus.RUNNING,
+    WorkflowExecutionStatus.COMPLETED: RunStatus.COMPLETED,
+    WorkflowExecutionStatus.FAILED: RunStatus.FAILED,
+    WorkflowExecutionStatus.CANCELED: RunStatus.CANCELLED,
+    WorkflowExecutionStatus.TERMINATED: RunStatus.TERMINATED,
+}
+"""How runs stand, as far as Temporal counts them by itself."""
+
 LAST = "@last"
 LAST_FILE = File(".flowctl", "temporal.json")
 """Where the run last started from this folder is noted, by address."""
@@ -80,7 +92,7 @@ class TemporalBackend:
             raise
         self._asking = Asking(self._client, self._look, self._restart, wall_clock)
 
-    def another(self) -> TemporalBackend:
+    def another(self, *, read_only: bool = False) -> TemporalBackend:
         """See ``Backend``."""
         return TemporalBackend(self._url, self._plugins, self._settings)
 
@@ -415,6 +427,82 @@ class TemporalBackend:
             if ours and execution.status != WorkflowExecutionStatus.CONTINUED_AS_NEW:
                 with contextlib.suppress(RunNotFound):  # it was deleted meanwhile
                     yield await self._look(execution.id)
+
+    def page(
+        self,
+        *,
+        statuses: Sequence[str] = (),
+        workflow: str | None = None,
+        where: Where = (),
+        limit: int = 50,
+        after: str | None = None,
+        counts: bool = True,
+    ) -> tuple[Documents, str | None]:
+        """See ``Backend``. A page is found by the number of runs before it."""
+        if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 10):
+            raise UsageError(
+                "that is no place in this list", hint="take the cursor that the page before gave"
+            )
+        first = int(after or 0)
+        found = self._ask(self._select(statuses, workflow, where, first + limit + 1))
+        shown = found[first : first + limit]
+        documents = [
+            summary(each.run, each.journal.entries(each.run.id) if counts else None) for each in shown
+        ]
+        return documents, str(first + limit) if len(found) > first + limit else None
+
+    def glances(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """See ``Backend``."""
+        found = {}
+        for run_id in run_ids:
+            with contextlib.suppress(RunNotFound):
+                found[run_id] = summary(self._seen(run_id).run)
+        return found
+
+    def news(self, mark: Any) -> tuple[Any, Sequence[str]]:
+        """See ``Backend``. Temporal is asked once a second; it tells of the latest thousand runs."""
+        at, before = mark or (0.0, {})
+        if time.monotonic() < at + LOOK_AFAR:
+            return mark, ()
+        now = self._ask(self._lengths())
+        changed = [run_id for run_id, length in now.items() if mark and before.get(run_id) != length]
+        return (time.monotonic(), now), changed
+
+    async def _lengths(self) -> dict[str, tuple[int | None, int]]:
+        """How each run stands, and how long its history is."""
+        lengths: dict[str, tuple[int | None, int]] = {}
+        async for execution in self._client.list_workflows(limit=NEWS):
+            if execution.task_queue == self._address.task_queue:
+                length = execution.history_length
+                if execution.status == WorkflowExecutionStatus.RUNNING:
+                    described = await self._client.get_workflow_handle(execution.id).describe()
+                    length = described.history_length
+                lengths.setdefault(execution.id, (execution.status, length))
+        return lengths
+
+    def statistics(self) -> dict[str, Any]:
+        """See ``Backend``. What is due and how much there is, the server's own metrics tell."""
+        counts = self._ask(self._counts())
+        runs = [[workflow, status, count] for (workflow, status), count in sorted(counts.items())]
+        return {"runs": runs, "due": 0, "workers": int(self.is_live("")), "size": 0}
+
+    async def _counts(self) -> dict[tuple[str, str], int]:
+        counts: dict[tuple[str, str], int] = {}
+        async for execution in self._client.list_workflows():
+            status = _STATUSES.get(execution.status) if execution.status is not None else None
+            if execution.task_queue == self._address.task_queue and status is not None:
+                key = (execution.workflow_type, status.value)
+                counts[key] = counts.get(key, 0) + 1
+        return counts
+
+    def pinned(self, run_id: str) -> tuple[Workflow, str]:
+        """See ``Backend``."""
+        from flowctl.document import stored
+
+        found = self._seen(run_id)
+        document = found.journal.document(found.run.digest)
+        assert document is not None
+        return stored(document.body, document.digest, self._functions), document.source
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""

@@ -40,7 +40,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "test": ("testing:test", "Test workflows in virtual time, with mocks, against every failure."),
         "torture": (
             "torture:torture",
-            "Kill the real engine and let its disk fail, and see that a workflow holds.",
+            "Kill the real engine, let its disk fail and its time go wrong, and see that a workflow holds.",
         ),
         "schema": ("documents:schema", "Print the JSON Schema of documents, for editors."),
     },
