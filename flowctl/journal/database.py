@@ -121,6 +121,14 @@ class Database:
             raise self._fail(TimeoutError(f"somebody else has been writing to it for {files.PATIENCE:g} s"))
         return False
 
+    def busy(self) -> bool:
+        """Whether another process is writing at this moment, so that ``begin`` would have to wait."""
+        self._check_usable()
+        if self._mutex is None or not self._mutex.try_acquire():
+            return True
+        self._mutex.release()
+        return False
+
     def _begin(self) -> bool:
         """Begin, holding the mutex; gives it back if there is nothing to hold it for."""
         begun = False

@@ -30,8 +30,13 @@ _SESSION = re.compile(r"[0-9a-f]{32}")
 _STAMP = 20
 """Bytes of a stamp: nanoseconds, in decimal."""
 
-SHORTEST_PAUSE = 0.001
+SHORTEST_PAUSE = 0.000_2
 LONGEST_PAUSE = 0.02
+GROWTH = 1.25
+"""How much longer each pause is than the last. What others hold a journal for is milliseconds, and nobody is
+told when they are done: with pauses that doubled, two busy workers slept for most of the time that they had
+to share it.
+"""
 
 
 def attempts(seconds: float) -> Iterator[None]:
@@ -41,7 +46,7 @@ def attempts(seconds: float) -> Iterator[None]:
     yield
     while (left := deadline - time.monotonic()) > 0:
         time.sleep(min(pause, left))
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(GROWTH * pause, LONGEST_PAUSE)
         yield
 
 

@@ -349,9 +349,10 @@ class MemoryJournal:
 
     def _commit(self, changes: Sequence[Change]) -> None:
         store = self._store
-        batch = Batch(self._joined(), self._tallies, store.last_seq, len(store.runs))
+        batch = Batch(self._joined(), self._tallies)
         for change in changes:
             batch.add(change)
+        batch.place(store.last_seq, len(store.runs))
         self._check_unique(batch)
         for run in batch.created:
             self._insert(run)

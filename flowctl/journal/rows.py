@@ -88,16 +88,17 @@ def accepted(run: Run, key: int) -> Run:
 
 
 class Batch:
-    """The rows of one commit: ``add`` the changes, write ``created`` and ``rows``, hand the messages of
-    ``heirs`` on to their successors, deliver those ``told``, write ``updated`` and what was ``seen`` of each
-    inbox, keep ``heartbeats`` (with the run's key) and forget those of runs that have ``ended``, ``settle``.
+    """The rows of one commit: ``add`` the changes; then, alone with the journal, ``place`` them, write
+    ``created`` and ``rows``, hand the messages of ``heirs`` on to their successors, deliver those ``told``,
+    write ``updated`` and what was ``seen`` of each inbox, keep ``heartbeats`` (with the run's key) and forget
+    those of runs that have ``ended``, ``settle``.
 
-    ``tallies`` are those of the runs that ``session`` has claimed; ``last_seq`` and ``last_key`` are the
-    highest in use. Runs and entries are told at once where they will be, while they are at hand: a second
-    walk over a thousand of them costs as much as their hashes.
+    ``tallies`` are those of the runs that ``session`` has claimed. To encode and hash takes longer than to
+    write, and needs nothing that others could change: so it is done before the journal is held. Adding the
+    same changes to another batch gives the same rows, as long as none was settled.
     """
 
-    def __init__(self, session: str, tallies: dict[int, Tally], last_seq: int, last_key: int) -> None:
+    def __init__(self, session: str, tallies: dict[int, Tally]) -> None:
         self.created: list[Run] = []
         self.updated: list[Run] = []
         self.seen: list[int] = []
@@ -108,63 +109,69 @@ class Batch:
         self.ended: list[int] = []
         self._session = session
         self._before = tallies
-        self._after: dict[int, Tally] = {}
-        self._released: list[int] = []
-        self._seq = last_seq
-        self._key = last_key
+        self._after: list[tuple[Run, Tally]] = []
+        self._released: list[Run] = []
+        self._lines: list[tuple[Run, Entry, str]] = []
+        self._beats: list[tuple[Run, Heartbeat]] = []
+        self._over: list[Run] = []
 
     def add(self, change: Change) -> None:
         """Work out one change. ``InternalError`` for a run that the session has not claimed."""
         run = change.run
         if change.create:
-            self._key += 1
-            run.key = self._key
             run.due_at = run.created_at
-            before = Tally(0, 0, genesis(run))
+            count, size, head = 0, 0, genesis(run)
             self.created.append(run)
         elif run.key in self._before:
-            before = self._before[run.key]
+            count, size, head = self._before[run.key]
             if change.state_changed or change.release:
                 self.updated.append(run)
                 self.seen.append(sys.maxsize if run.status in ENDED else change.seen)
         else:
             raise refusals.not_claimed(run.id)
-        after = self._after[run.key] = self._append(change.entries, run.key, before)
-        run.entries, run.size, run.head = after
+        for entry in change.entries:
+            data = encode_entry(entry)
+            entry.hash = head = chain_hash(head, entry.fact, data)
+            count += 1
+            size += len(data)
+            self._lines.append((run, entry, data.decode()))
+        run.entries, run.size, run.head = count, size, head
+        self._after.append((run, Tally(count, size, head)))
         run.session = None if change.release else self._session
         if change.release:
-            self._released.append(run.key)
+            self._released.append(run)
             if run.status in ENDED:
                 run.due_at = None
-                self.ended.append(run.key)
+                self._over.append(run)
         if change.heartbeats:
-            self.heartbeats += [(run.key, heartbeat) for heartbeat in change.heartbeats]
+            self._beats += [(run, heartbeat) for heartbeat in change.heartbeats]
         if change.tell is not None:
             self.told.append(change.tell)
         if change.successor is not None:
-            self._key += 1
-            change.successor.key = self._key
             change.successor.head = genesis(change.successor)
             change.successor.due_at = change.successor.created_at
             self.created.append(change.successor)
             self.heirs.append(change)
 
-    def _append(self, entries: Sequence[Entry], key: int, tally: Tally) -> Tally:
-        count, size, head = tally
-        seq, rows = self._seq, self.rows
-        for entry in entries:
-            fact, data = entry.fact, encode_entry(entry)
-            head = chain_hash(head, fact, data)
-            size += len(data)
-            seq += 1
-            where = (fact.path, fact.kind, fact.attempt, fact.generation)
-            rows.append((seq, key, *where, fact.at, data.decode(), head))
-            entry.seq, entry.hash = seq, head
-        self._seq = seq
-        return Tally(count + len(entries), size, head)
+    def place(self, last_seq: int, last_key: int) -> None:
+        """Give everything its number, after the highest in use. Runs and entries are told where they will
+        be.
+        """
+        for key, run in enumerate(self.created, last_key + 1):
+            run.key = key
+        self.heartbeats = [(run.key, heartbeat) for run, heartbeat in self._beats]
+        self.ended = [run.key for run in self._over]
+        append = self.rows.append
+        for seq, (run, entry, data) in enumerate(self._lines, last_seq + 1):
+            fact = entry.fact
+            entry.seq = seq
+            append(
+                (seq, run.key, fact.path, fact.kind, fact.attempt, fact.generation, fact.at, data, entry.hash)
+            )
 
     def settle(self) -> None:
         """Keep the tallies, now that it has been written."""
-        self._before.update(self._after)
-        for key in self._released:
-            del self._before[key]
+        for run, tally in self._after:
+            self._before[run.key] = tally
+        for run in self._released:
+            del self._before[run.key]

@@ -268,13 +268,15 @@ class SqliteJournal(SqliteReader):
 
     def _commit(self, changes: Sequence[Change], *, wait: bool) -> bool:
         session = self._session or self._join(wait=wait)
-        if session is None or not self._db.begin(wait=wait):
+        if session is None or (not wait and self._db.busy()):
+            return False
+        batch = Batch(session.id, self._tallies)
+        for change in changes:
+            batch.add(change)
+        if not self._db.begin(wait=wait):
             return False
         with self._db.work() as connection:
-            last_seq, last_key = connection.execute(_LAST).fetchone()
-            batch = Batch(session.id, self._tallies, last_seq, last_key)
-            for change in changes:
-                batch.add(change)
+            batch.place(*connection.execute(_LAST).fetchone())
             session.fence(connection, batch.rows)
             _write(connection, batch)
             batch.settle()  # before COMMIT: if that fails, this journal is never used again
