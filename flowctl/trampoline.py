@@ -42,17 +42,15 @@ class Future(msgspec.Struct, Generic[T], eq=False):
         """Give the answer. The first one stands; a later one is too late and is dropped."""
         if not self.done:
             self.done, self._value = True, value
-            self._wake()
+            if self._waiter is not None:
+                self._trampoline.resume(self._waiter)
 
     def fail(self, error: BaseException) -> None:
         """Make the wait raise ``error``."""
         if not self.done:
             self.done, self._error = True, error
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None:
-            self._trampoline.resume(self._waiter)
+            if self._waiter is not None:
+                self._trampoline.resume(self._waiter)
 
     def __await__(self) -> Generator[Future[T], None, T]:
         if not self.done:
@@ -151,9 +149,9 @@ class Trampoline:
         """Resume tasks until all of them wait. What a task raises comes out here, and ends the run's
         being driven.
         """
-        while self._ready:
-            task, error = self._ready.popleft()
-            self._step(task, error)
+        ready = self._ready
+        while ready:
+            self._step(*ready.popleft())
 
     def wait(self, future: Future[T], *, patient: Callable[[], None] | None = None) -> Future[T]:
         """Wait for an answer, to be awaited at once: the only place where a task is suspended, and so the
@@ -165,7 +163,7 @@ class Trampoline:
         task = self._current
         assert task is not None, "only a task can wait"
         if not future.done:
-            scope = self.cancelled()
+            scope = None if self.calm else task.scope.cancelled()
             if scope is not None:
                 if patient is None:
                     raise Cancelled(scope)

@@ -38,6 +38,7 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _DECODER = msgspec.json.Decoder()
 _INFINITY = float("inf")
 _NOT_JSON = -1
+_FEW = 16
 
 
 class NotJson(InvalidInput, ValueError):
@@ -113,6 +114,23 @@ def equal(one: Any, other: Any) -> bool:
     return (kind is bool) == (type(other) is bool)
 
 
+def _weigh_plain(value: dict[Any, Any]) -> int | None:
+    """``weigh`` of what most calls and results are: a few names with plain values. None if it is not that."""
+    weight = 1 + len(value)
+    for key, item in value.items():
+        kind = type(item)
+        if kind is str:
+            if not item.isascii():
+                return None
+            weight += len(item)
+        elif not (kind is int and MIN_INT <= item <= MAX_INT) and item is not None and kind is not bool:
+            return None
+        if type(key) is not str or not key.isascii():
+            return None
+        weight += len(key)
+    return weight
+
+
 def weigh(value: Any, ceiling: int = CEILING) -> int:
     """Elements plus characters of a value: never more than its encoded size. Negative if it is not JSON.
 
@@ -122,8 +140,13 @@ def weigh(value: Any, ceiling: int = CEILING) -> int:
     """
     if value is None or value is True or value is False:
         return 1
-    if type(value) is int:
+    kind = type(value)
+    if kind is int:
         return 1 if MIN_INT <= value <= MAX_INT else _NOT_JSON
+    if kind is dict and len(value) < _FEW:
+        weight = _weigh_plain(value)
+        if weight is not None:
+            return weight
     weight, level = 1, [value]
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []

@@ -33,19 +33,21 @@ class Attempts:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.busy = 0
-        self.effects: list[Callable[[], None]] = []
-        self.flying: dict[_Flight, None] = {}
+        self.effects: list[Flight] = []
+        self.flying: dict[Flight, None] = {}
 
     def make(self, describe: Describe, *, rests: bool = False, always: bool = False) -> Future[Outcome]:
         """Have an attempt made, and wait for its outcome: to be awaited at once. With ``always`` it is made
         even if it was told to stop before.
         """
-        flight = _Flight(self, describe, rests, always, self.core.trampoline.future())
+        core = self.core
+        flight = Flight(core.trampoline, None, None, None, False, self, describe, rests, always)
         self.flying[flight] = None
-        self.busy += not rests
-        self.effects.append(flight.take_off)
-        self.core.machine.wake()
-        return self.core.trampoline.wait(flight.outcome, patient=flight.tell)
+        if not rests:
+            self.busy += 1
+        self.effects.append(flight)
+        core.machine.wake()
+        return core.trampoline.wait(flight, patient=flight.tell)
 
     def stop(self) -> None:
         """Tell them to stop, but for children, which are runs of their own. Nobody listens how they end."""
@@ -56,14 +58,14 @@ class Attempts:
         self.busy = 0
 
 
-class _Flight(msgspec.Struct, eq=False):
-    """One attempt, from its record to its outcome."""
+class Flight(Future[Outcome], eq=False):
+    """One attempt, from its record to its outcome, which is the answer."""
 
-    _attempts: Attempts
-    _describe: Describe
-    rests: bool
-    _always: bool
-    outcome: Future[Outcome]
+    # The fields of a future have defaults, so these do; ``Attempts.make`` gives all of them.
+    _attempts: Attempts = None  # type: ignore[assignment]
+    _describe: Describe = None  # type: ignore[assignment]
+    rests: bool = False
+    _always: bool = False
     _attempt: Attempt | None = None
     _handle: Handle | None = None
     _told: bool = False
@@ -77,13 +79,13 @@ class _Flight(msgspec.Struct, eq=False):
             self._landed(_NEVER_MADE)
             return
         described = self._describe()
-        if isinstance(described, Outcome):
+        if type(described) is Outcome:
             self._landed(described)
-        else:
-            self._attempt = described
-            self._handle = core.host.perform(described, self._landed, self._heard)
-            if self._told:
-                self._handle.cancel()
+            return
+        self._attempt = described  # type: ignore[assignment]
+        self._handle = core.host.perform(described, self._landed, self._heard)  # type: ignore[arg-type]
+        if self._told:
+            self._handle.cancel()
 
     def tell(self) -> None:
         """The scope was cancelled: pass it on."""
@@ -100,8 +102,10 @@ class _Flight(msgspec.Struct, eq=False):
 
     def _landed(self, outcome: Outcome) -> None:
         attempts = self._attempts
-        if not attempts.core.dropped:
+        core = attempts.core
+        if not core.dropped:
             del attempts.flying[self]
-            attempts.busy -= not self.rests
-            self.outcome.set(outcome)
-            attempts.core.machine.advance()
+            if not self.rests:
+                attempts.busy -= 1
+            self.set(outcome)
+            core.machine.advance()

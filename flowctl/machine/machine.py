@@ -9,6 +9,7 @@ from typing import Any
 
 from flowctl.errors import Blocked, Cancelled, Failure, safe_text
 from flowctl.journal import Change, Entry, Heartbeat, Message, Run, secrecy
+from flowctl.machine.attempts import Flight
 from flowctl.machine.branches import all_of, first_of
 from flowctl.machine.calls import Calls
 from flowctl.machine.core import BLOCKED_FOR, Core
@@ -68,7 +69,7 @@ class Machine:
         self.reopened = False
         self._retry: Message | None = None
         self._timer: Handle | None = None
-        self._released: list[Callable[[], None]] = []
+        self._released: list[Flight] = []
         self._record = self._recall(entries)
         self._core = Core(self, run, host, self._record, self._heartbeats)
         self._root = self._core.trampoline.root
@@ -175,19 +176,15 @@ class Machine:
     def take(self) -> Change | None:
         """What to commit now, or None. ``committed`` must follow once it is durable."""
         self._awake, self._committing = False, True
-        self._released += self._attempts.effects
-        self._attempts.effects = []
-        entries, heartbeats = self._record.take_pending(), self._heartbeats
-        if not entries and not self._row_changed and not self._new and not heartbeats.news:
+        attempts, heartbeats = self._attempts, self._heartbeats
+        if attempts.effects:
+            self._released += attempts.effects
+            attempts.effects = []
+        entries = self._record.take_pending()
+        if not (entries or self._row_changed or self._new or heartbeats.news):
             return None
-        change = Change(
-            self.run,
-            entries,
-            create=self._new,
-            state_changed=self._row_changed,
-            release=self.ended,
-            seen=self.seen,
-        )
+        run = self.run
+        change = Change(run, entries, self._new, self._row_changed, run.status in ENDED, self.seen)
         if heartbeats.news:
             change.heartbeats = heartbeats.take()
         if self._successor is not None:
@@ -200,8 +197,8 @@ class Machine:
         """What was taken is durable: release the effects that depend on it."""
         self._committing = False
         effects, self._released = self._released, []
-        for effect in effects:
-            effect()
+        for flight in effects:
+            flight.take_off()
 
     def drop(self) -> None:
         """Forget the run's tasks and timers. Attempts in flight are told to stop; how they end is not
@@ -484,7 +481,7 @@ class Machine:
     def _settle(self) -> None:
         """Say in the run's row where the run stands, when it will not go on by itself at once."""
         run = self.run
-        if self.ended:
+        if run.status in ENDED:
             self._row(waiting_for=None, blocked=None, wake_at=None)
             self.drop()
         elif not self._attempts.busy:
@@ -498,9 +495,10 @@ class Machine:
 
     def _stands(self, otherwise: RunStatus) -> RunStatus:
         """The state of a run that is neither paused nor undone is ``otherwise``."""
-        if self._record.standing.paused:
+        standing = self._record.standing
+        if standing.paused:
             return RunStatus.PAUSED
-        return RunStatus.COMPENSATING if self._compensating else otherwise
+        return RunStatus.COMPENSATING if standing.compensating else otherwise
 
     def _rest(self) -> None:
         core = self._core

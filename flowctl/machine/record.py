@@ -106,11 +106,22 @@ class Record:
 
     def primary(self, path: str, kind: str, data: dict[str, Any], attempt: int = 0) -> Answer:
         """Record what the world answered: opens an entry."""
-        return self._add(path, kind, data, attempt, opens=True)
+        # SQLite and JSON are slow with subclasses of str.
+        fact = Fact(str(path), kind, self._now(), attempt, self.standing.generation, data)
+        pending = self._pending
+        if not pending:
+            self._news()
+        pending.append(Entry(fact, []))
+        return self._answer(fact)
 
     def rider(self, path: str, kind: str, data: dict[str, Any], attempt: int = 0) -> Answer:
         """Record a decision or a start: joins the entry that is open."""
-        return self._add(path, kind, data, attempt, opens=not self._pending)
+        pending = self._pending
+        if not pending:
+            return self.primary(path, kind, data, attempt)
+        fact = Fact(str(path), kind, self._now(), attempt, self.standing.generation, data)
+        pending[-1].riders.append(fact)
+        return self._answer(fact)
 
     def reopen(self, data: dict[str, Any]) -> Answer:
         """Record a retry, which begins a generation. Whoever reads the record forgets what it takes back."""
@@ -127,33 +138,25 @@ class Record:
         pending, self._pending = self._pending, []
         return pending
 
-    def _add(self, path: str, kind: str, data: dict[str, Any], attempt: int, *, opens: bool) -> Answer:
-        at, pending = self._now(), self._pending
-        generation = self.standing.generation
-        # SQLite and JSON are slow with subclasses of str.
-        fact = Fact(str(path), kind, at, attempt, generation, data)
-        if not pending:
-            self._news()
-        if opens:
-            pending.append(Entry(fact, []))
-        else:
-            pending[-1].riders.append(fact)
+    def _answer(self, fact: Fact) -> Answer:
+        data = fact.data
         if "message" in data:
             self.received.add(data["message"])
-        if kind == "lost":
-            self._losses[path, attempt] = data["count"]
-        if not path:
-            if kind == "recovered":
-                self.recoveries = attempt
+        if fact.kind == "lost":
+            self._losses[fact.path, fact.attempt] = data["count"]
+        if not fact.path:
+            if fact.kind == "recovered":
+                self.recoveries = fact.attempt
             self.standing.note(fact)
-        self.order += 1
-        return Answer(data, at, self.order)
+        self.order = order = self.order + 1
+        return Answer(data, fact.at, order)
 
     def _take_served(self, path: str, kind: str, attempt: int) -> Answer | None:
         data = self._served.pop((path, kind, attempt), None)
         if data is None:
             return None
-        answer = self._add(path, kind, data, attempt, opens=kind in _ANSWERS or not self._pending)
+        record = self.primary if kind in _ANSWERS else self.rider
+        answer = record(path, kind, data, attempt)
         return Answer(data, answer.at, answer.order, served=True)
 
     def _remember(self, fact: Fact) -> None:
