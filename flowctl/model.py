@@ -87,7 +87,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     (``ActivityStep.policy``). ``irreversible`` is the author's message, or "" if there is none. ``reads``
     names the facts of the run that its expressions read and that must be recorded when read (``elapsed``,
     ``history_length``, ``history_size``). ``secret_result``: what it results in may be the output of a secret
-    step inside of it (``ends_secret``).
+    step inside of it (``ends_secret``). ``plain``, which follows from the rest: there is nothing to do for a
+    step beside its verb, no time to watch, nothing to register or to reshape.
     """
 
     verb: ClassVar[str]
@@ -108,6 +109,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     metadata: Mapping[str, Any] | None = None
     reads: frozenset[str] = frozenset()
     secret_result: bool = False
+    plain: bool = False
+
+    def __post_init__(self) -> None:
+        extras = (self.timeout, self.compensation, self.irreversible, self.output)
+        plain = not self.pivot and all(extra is None for extra in extras)
+        msgspec.structs.force_setattr(self, "plain", plain)
 
 
 def ends_secret(steps: Sequence[Step]) -> bool:

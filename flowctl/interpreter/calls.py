@@ -8,8 +8,8 @@ compensation ``defaults.retry`` does not apply.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -118,24 +118,24 @@ def _call(
     encoded = values.sized(arguments, f"the arguments of {name}")
     assert policy.timeout is not None
     assert policy.retry is not None
-    return Call(
-        name=name,
-        arguments=encoded,
-        secrets=rendered.secrets,
-        key=key,
-        digest=_digest(name, encoded, rendered.secrets),
-        timeout=policy.timeout,
-        total_timeout=policy.total_timeout,
-        heartbeat_timeout=policy.heartbeat_timeout,
-        retry=policy.retry,
-        secret=secret,
-        kind=kind,
+    return Call(  # in the order of its fields: names take six times as long, in every step
+        name,
+        encoded,
+        rendered.secrets,
+        key,
+        _digest(name, encoded, rendered.secrets),
+        policy.timeout,
+        policy.total_timeout,
+        policy.heartbeat_timeout,
+        policy.retry,
+        secret,
+        kind,
     )
 
 
 def _digest(name: str, arguments: bytes, secrets: Mapping[str, Any]) -> str:
     """What makes a call this call: 128 bits over name, arguments and the references to secrets."""
-    digest = hashlib.sha256(name.encode() + arguments)
+    digest = sha256(name.encode() + arguments)
     if secrets:
         for where in sorted(secrets):
             digest.update(f"\0{where}\0{secrets[where]!r}".encode())

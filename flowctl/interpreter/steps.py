@@ -84,7 +84,12 @@ async def run_step(step: Step, branch: Branch, path: Path) -> tuple[bool, Any]:
         if step.condition is not None and not _taken(step, branch, path):
             _show(step, branch, "skipped")
             return False, None
-        output = await _run(step, branch, path)
+        if step.plain:
+            answer = await _VERBS[type(step)](step, branch, path)
+            _passed(step, branch, answer.order, answer.at)
+            output = answer.value
+        else:
+            output = await _run(step, branch, path)
     except StepFailed as failed:
         await _failed(step, branch, path, failed)
         return True, None
@@ -102,7 +107,7 @@ async def run_step(step: Step, branch: Branch, path: Path) -> tuple[bool, Any]:
 
 
 async def _run(step: Step, branch: Branch, path: Path) -> Any:
-    """Run the verb, register what undoes it, and reshape its output."""
+    """Run the verb within its time, register what undoes it, and reshape its output."""
     captured = branch.scope.capture(step.compensation.captures) if step.compensation is not None else {}
     if step.timeout is None or isinstance(step, WaitStep):
         answer = await _work(step, branch, path, captured)

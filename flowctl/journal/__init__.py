@@ -27,8 +27,8 @@ already encoded, canonically: what is read back is encoded again to check its ha
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -450,7 +450,7 @@ _decoder = msgspec.json.Decoder(_Stored)
 def chain_hash(previous: bytes, fact: Fact, encoded: bytes) -> bytes:
     """The hash of an entry: sha256 over the previous hash, what identifies the entry, and its data."""
     identity = f"{fact.path}\0{fact.kind}\0{fact.attempt}\0{fact.generation}\0{fact.at}\0".encode()
-    return hashlib.sha256(previous + identity + encoded).digest()
+    return sha256(previous + identity + encoded).digest()
 
 
 def end_of_child(run: Run, at: int) -> Message | None:

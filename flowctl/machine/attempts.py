@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Failure
 from flowctl.machine.core import Core

@@ -14,6 +14,8 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import Raw
+from msgspec.json import decode
 
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Blocked, Cancelled, Failure
@@ -157,11 +159,12 @@ class Calls:
         return None
 
     def _start(self, path: Path, call: Call, progress: _Progress) -> Answer:
-        data: dict[str, Any] = {"digest": call.digest}
-        if progress.number == progress.before + 1:  # later attempts make the same call
-            data["verb"] = _VERBS.get(call.kind, call.kind)
-            data["name"] = call.name
-            data["input"] = msgspec.Raw(call.arguments)
+        data: dict[str, Any]
+        if progress.number != progress.before + 1:  # later attempts make the same call
+            data = {"digest": call.digest}
+        else:
+            verb = _VERBS.get(call.kind, call.kind)
+            data = {"digest": call.digest, "verb": verb, "name": call.name, "input": Raw(call.arguments)}
             if call.secrets:
                 data["secrets"] = {
                     where: [_shown(part) for part in parts] for where, parts in call.secrets.items()
@@ -271,7 +274,7 @@ class Calls:
             progress.number,
             call.key,
             call.name,
-            msgspec.json.decode(call.arguments),
+            decode(call.arguments),
             call.secrets,
             timeout,
             call.heartbeat_timeout,
@@ -289,7 +292,7 @@ class Calls:
         record, number = self._core.record, progress.number
         if outcome.failure is None:
             assert outcome.value is not None
-            data: dict[str, Any] = {"output": msgspec.Raw(outcome.value)}
+            data: dict[str, Any] = {"output": Raw(outcome.value)}
             if call.secret:
                 data["secret"] = True
             if outcome.secret:
@@ -297,8 +300,7 @@ class Calls:
             answer = record.primary(path, "completed", data, number)
             if self._core.heartbeats.kept:
                 self._core.heartbeats.clear(path)
-            output = msgspec.json.decode(outcome.value)
-            return "completed", Answer(output, answer.at, answer.order, number)
+            return "completed", Answer(decode(outcome.value), answer.at, answer.order, number)
         data = {"secret": True} if call.secret else {}
         if outcome.uncertain:
             data["uncertain"] = True

@@ -253,17 +253,17 @@ class EmbeddedRuntime:
     def _take(self, machine: Machine) -> Change | None:
         """What to commit of a run now. One that may go is given back with that, and forgotten."""
         change = machine.take()
-        if not self._may_go(machine):
+        if self.lets_go is None or not self._may_go(machine, self.lets_go):
             return change
         change = _given_back(machine, change)
         self.remove(machine)
         return change
 
-    def _may_go(self, machine: Machine) -> bool:
-        if self.lets_go is None or not machine.rests or self.errands.busy_for(machine.run.id):
+    def _may_go(self, machine: Machine, wait: int) -> bool:
+        if not machine.rests or self.errands.busy_for(machine.run.id):
             return False
         due_at = machine.due_at
-        return due_at is None or due_at > self.now() + self.lets_go
+        return due_at is None or due_at > self.now() + wait
 
     def _tell_parents(self, changes: list[Change]) -> None:
         """Whoever drives the parent of a run that ends hears of it: we do by ourselves."""
