@@ -6,11 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -458,13 +461,17 @@ def flowctl(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextlib.contextmanager
-def spawned(project: Path) -> Iterator[subprocess.Popen[str]]:
+def spawned(project: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     """A worker that has begun to work; killed at the end, if it still lives."""
-    command = [sys.executable, "-m", "flowctl", "worker"]
-    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "flowctl", "worker", *options]
+    with subprocess.Popen(
+        command, cwd=project, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             assert process.stdout is not None
-            assert process.stdout.readline().startswith(f"worker {process.pid} on ")
+            said = process.stdout.readline()
+            if not options:
+                assert said.startswith(f"worker {process.pid} on ")
             yield process
         finally:
             process.kill()
@@ -495,6 +502,68 @@ def test_a_worker_that_is_told_to_stop_gives_its_runs_back_and_exits_well(projec
     drained = flowctl(project, "worker", "--drain", "--json")
     assert drained.returncode == 0
     assert state(project, "r") == "completed"
+
+
+def members(project: Path) -> list[int]:
+    """The processes of a crew that has begun: who has a session here."""
+    database = f"file:{project / '.flowctl' / 'flowctl.db'}?mode=ro"
+    with contextlib.closing(sqlite3.connect(database, uri=True)) as connection:
+        return [pid for (pid,) in connection.execute("SELECT pid FROM sessions WHERE fenced = 0")]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    assert any(holds() for _ in lock.attempts(30))
+
+
+def test_of_a_crew_one_that_dies_is_replaced_and_all_stop_together(project: Path) -> None:
+    with spawned(project, "--processes", "2") as leader:
+        before = members(project)
+        assert len(before) == 2
+        assert leader.pid not in before
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: len(set(members(project)) - {before[0]}) == 2)
+        flowctl(project, "start", "slow.yaml", "--id", "r")
+        wait_until_begun(project, "r")
+        leader.send_signal(signal.SIGTERM)
+        said, _ = leader.communicate(timeout=20)
+        assert leader.returncode == 0
+    assert said.splitlines()[-1].startswith("the worker has stopped; runs that ended: ")
+    assert members(project) == []
+
+
+def test_a_signal_to_the_whole_group_stops_a_crew_as_one_does(project: Path) -> None:
+    """A member that counted it twice would not wait for the attempt, which would be made again."""
+    with spawned(project, "--processes", "2") as leader:
+        flowctl(project, "start", "slow.yaml", "--id", "r")
+        wait_until_begun(project, "r")
+        os.killpg(leader.pid, signal.SIGTERM)
+        leader.communicate(timeout=20)
+        assert leader.returncode == 0
+    assert flowctl(project, "worker", "--drain").returncode == 0
+    assert '"lost"' not in flowctl(project, "history", "r", "--jsonl").stdout
+    assert state(project, "r") == "completed"
+
+
+def test_the_members_of_a_leader_that_is_killed_stop(project: Path) -> None:
+    with spawned(project, "--processes", "2") as leader:
+        assert len(members(project)) == 2
+        leader.kill()
+        leader.wait()
+    wait_until(lambda: members(project) == [])
+
+
+def test_what_is_wrong_with_a_crew_is_said_once(project: Path) -> None:
+    refused = flowctl(project, "worker", "--processes", "2", "--db", "nowhere/flowctl.db")
+    assert refused.returncode == 2
+    assert len(refused.stderr.splitlines()) == 1
+    assert refused.stdout == ""
+
+
+def test_a_crew_that_drains_tells_in_one_document_how_its_runs_ended(project: Path) -> None:
+    for number in range(4):
+        flowctl(project, "start", "slow.yaml", "--id", f"r{number}")
+    drained = flowctl(project, "worker", "--processes", "2", "--drain", "--json")
+    assert (drained.returncode, json.loads(drained.stdout)) == (0, {"completed": 4})
 
 
 def test_starting_without_a_worker_says_how_to_go_on(project: Path) -> None:

@@ -16,7 +16,7 @@ from flowctl.errors import UsageError
 from flowctl.journal import Where
 
 if TYPE_CHECKING:
-    from flowctl.backends.reins import Reins
+    from flowctl.backends.reins import Holds, Reins
     from flowctl.document.closure import Closure
     from flowctl.model import Policy, Workflow
     from flowctl.plugins import Plugins
@@ -75,7 +75,7 @@ class Backend(Protocol):
         drain: bool = False,
         observe: Observer,
         ready: Callable[[], None] = lambda: None,
-        reins: Reins | None = None,
+        reins: Holds | None = None,
     ) -> None:
         """Execute all runs that are due, ``concurrency`` at once, until the process is told to stop (SIGTERM,
         Ctrl-C), or, with ``drain``, until nothing is due. With ``reins`` they alone stop it, and any thread

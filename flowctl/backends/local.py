@@ -16,7 +16,7 @@ from flowctl.state import RunStatus
 from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
 
 if TYPE_CHECKING:
-    from flowctl.backends.reins import Reins
+    from flowctl.backends.reins import Holds, Reins
     from flowctl.document.closure import Closure
     from flowctl.machine.fitting import Misfit
     from flowctl.model import Policy, Workflow
@@ -123,7 +123,7 @@ class LocalBackend:
         drain: bool = False,
         observe: Observer,
         ready: Callable[[], None] = lambda: None,
-        reins: Reins | None = None,
+        reins: Holds | None = None,
     ) -> None:
         """See ``Backend``."""
         import asyncio

@@ -9,10 +9,20 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import asyncio
+
+
+class Holds(Protocol):
+    """Whoever holds a worker."""
+
+    def held(
+        self, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], look: Callable[[], object]
+    ) -> AbstractContextManager[None]:
+        """While it works on ``loop``: what to call there."""
 
 
 class Reins:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import click
 
 from flowctl.cli import output
 from flowctl.cli.options import Command, Invocation, document_options
+from flowctl.errors import UsageError
 from flowctl.state import RunStatus
 
 
@@ -55,9 +57,19 @@ def start(
     metavar="N",
     help="Runs that are driven at once; those that wait do not count.  [default: 500]",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    default=1,
+    help="Processes that share the work, each with its own runs; one per processor.  [default: 1]",
+)
 @click.option("--drain", is_flag=True, help="Stop when nothing is due any more.")
+@click.option("--member", type=int, hidden=True)
 @click.pass_obj
-def worker(invocation: Invocation, concurrency: int | None, drain: bool) -> int:
+def worker(
+    invocation: Invocation, concurrency: int | None, processes: int, drain: bool, member: int | None
+) -> int:
     """Execute all runs that are due, until stopped.
 
     Any number of workers may share a database. The runs of one that dies are taken over by the others within
@@ -66,29 +78,101 @@ def worker(invocation: Invocation, concurrency: int | None, drain: bool) -> int:
     SIGTERM and Ctrl-C stop it: nothing new begins, what is under way has ten seconds to end, and all runs are
     given back. A second one stops it at once; what was under way is then made again, as after a crash.
 
+    With --processes several of them are one command: one that dies is started anew, and they stop together.
+
     With --json: one document when it stops, how many runs ended, by state.
     """
-    from flowctl import render
+    if member is not None:
+        _be_member(invocation, member, concurrency, drain=drain)
+        return 0
+    says = _Says(invocation, drain=drain)
+    code = 0
+    if processes > 1:
+        code = _lead(invocation, processes, concurrency, says, drain=drain)
+    else:
+        with invocation.backend(executes=True) as backend:
+            backend.work(concurrency=concurrency, drain=drain, observe=says.ended, ready=says.ready)
+    if code == 0:
+        says.stopped()
+    return code
 
-    with invocation.backend(executes=True) as backend:
-        ended: Counter[str] = Counter()
 
-        def observe(doc: Mapping[str, Any]) -> None:
-            if RunStatus(doc["status"]).ended:
-                ended[doc["status"]] += 1
-            if not invocation.json:
-                output.show(render.ended(doc))
+class _Says:
+    """What a worker says: lines for people, or one document in the end."""
 
-        def ready() -> None:
-            if not invocation.json:
-                until = "until nothing is due" if drain else "Ctrl-C stops it"
-                output.write(
-                    render.escape(f"worker {os.getpid()} on {invocation.settings.database}, {until}")
-                )
+    def __init__(self, invocation: Invocation, *, drain: bool) -> None:
+        self._json = invocation.json
+        self._database = invocation.settings.database
+        self._until = "until nothing is due" if drain else "Ctrl-C stops it"
+        self._ended: Counter[str] = Counter()
 
-        backend.work(concurrency=concurrency, drain=drain, observe=observe, ready=ready)
-        if invocation.json:
-            output.write_json(dict(sorted(ended.items())))
+    def ready(self, pids: Sequence[int] = ()) -> None:
+        if not self._json:
+            from flowctl.render import escape
+
+            who = f"workers {', '.join(map(str, pids))}" if pids else f"worker {os.getpid()}"
+            output.write(escape(f"{who} on {self._database}, {self._until}"))
+
+    def ended(self, doc: Mapping[str, Any]) -> None:
+        if RunStatus(doc["status"]).ended:
+            self._ended[doc["status"]] += 1
+        if not self._json:
+            from flowctl import render
+
+            output.show(render.ended(doc))
+
+    def replaced(self, pid: int, code: int) -> None:
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        output.warn(f"worker {pid} {how}; another one takes its place")
+
+    def stopped(self) -> None:
+        if self._json:
+            output.write_json(dict(sorted(self._ended.items())))
         else:
-            output.show(render.worked(ended))
-    return 0
+            from flowctl import render
+
+            output.show(render.worked(self._ended))
+
+
+def _lead(invocation: Invocation, size: int, concurrency: int | None, says: _Says, *, drain: bool) -> int:
+    """Lead a crew of so many processes; returns the exit code."""
+    import asyncio
+
+    from flowctl.engine.crew import Leader
+
+    if invocation.settings.database == "memory:":
+        raise UsageError("memory: belongs to one process", hint="leave out --processes, or name a file")
+    options = ["--db", invocation.settings.database, *(["--drain"] if drain else [])]
+    options += ["--json"] if invocation.json else []
+    options += ["--concurrency", str(concurrency)] if concurrency is not None else []
+    for folder in invocation.plugins_dirs:
+        options += ["--plugins-dir", folder]
+
+    def command(line: int) -> list[str]:
+        return [sys.executable, "-m", "flowctl", "worker", *options, "--member", str(line)]
+
+    async def lead() -> int:
+        return await Leader(
+            command, size, observe=says.ended, ready=says.ready, replaced=says.replaced
+        ).lead()
+
+    return asyncio.run(lead())
+
+
+def _be_member(invocation: Invocation, line: int, concurrency: int | None, *, drain: bool) -> None:
+    from flowctl.engine import calm_collector
+    from flowctl.engine.crew import Member
+
+    try:
+        member = Member(line)
+    except OSError as error:
+        raise UsageError("--member is for workers that --processes starts") from error
+    calm_collector()
+    with invocation.backend(executes=True) as backend:
+        backend.work(
+            concurrency=concurrency,
+            drain=drain,
+            observe=lambda doc: member.tell({"ended": doc}),
+            ready=lambda: member.tell({"ready": os.getpid()}),
+            reins=member,
+        )
