@@ -104,7 +104,9 @@ def test_the_commands_of_the_page_are_those_there_are() -> None:
 def test_every_option_of_a_command_is_documented(name: str) -> None:
     shared = {option for parameter in COMMAND_LINE.params for option in parameter.opts} | {"--json", "-h"}
     own = {
-        parameter.opts[-1] for parameter in command(name).params if isinstance(parameter, click.Option)
+        parameter.opts[-1]
+        for parameter in command(name).params
+        if isinstance(parameter, click.Option) and not parameter.hidden
     } - shared
     said = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", documented_commands()[name]))
     assert own - said == set()
