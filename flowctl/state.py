@@ -142,6 +142,6 @@ def acts_on(command: str) -> frozenset[RunStatus]:
     return frozenset(status for status, reaction in COMMANDS[command].items() if reaction == DO)
 
 
-def may_follow(before: RunStatus, after: RunStatus) -> bool:
+def may_follow(before: str, after: RunStatus) -> bool:
     """Whether a run in state ``before`` may come into state ``after``."""
-    return before == after or after in RUN_TRANSITIONS[before]
+    return before == after or after in RUN_TRANSITIONS[before]  # type: ignore[index]  # as equal, and hashed

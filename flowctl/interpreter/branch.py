@@ -4,9 +4,10 @@ but ``bound``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from flowctl.interpreter.saga import Saga
 from flowctl.interpreter.scope import Scope
@@ -15,8 +16,7 @@ from flowctl.path import ROOT, Path
 from flowctl.runtime import Runtime
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Branch:
+class Branch(msgspec.Struct, frozen=True, eq=False):
     """The runtime to ask, the document, the names its expressions see, and what it registered to undo.
 
     ``root`` is the path of the branch or iteration, ``bound`` the versions of changes that the run is
@@ -28,7 +28,7 @@ class Branch:
     scope: Scope
     saga: Saga
     root: Path = ROOT
-    bound: dict[str, int] = dataclasses.field(default_factory=dict)
+    bound: dict[str, int] = {}
 
     def fork(self) -> Branch:
         """This branch as it is now, for parts that run at once: what they bring forth, a join decides."""

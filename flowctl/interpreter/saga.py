@@ -15,6 +15,8 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from flowctl.errors import Blocked, Failure
 from flowctl.model import Compensation, Workflow
 from flowctl.path import Path
@@ -80,7 +82,7 @@ class Registered:
         return cls(path=path, compensation=compensation, **fields)
 
 
-class Saga:
+class Saga(msgspec.Struct, eq=False):
     """What one branch registered so far, and what became of it.
 
     ``registered`` is by a number that grows, so that a ``mark`` stays good whatever is removed.
@@ -88,16 +90,13 @@ class Saga:
     point. ``fates`` is what became of steps, ``closing`` detached children that are to end with the run.
     """
 
-    __slots__ = ("_next", "_parent", "closing", "fates", "passed", "pivoted", "registered")
-
-    def __init__(self, parent: Saga | None = None) -> None:
-        self._parent = parent
-        self._next = 0
-        self.registered: dict[int, Registered] = {}
-        self.passed: dict[str, int] = {}
-        self.pivoted = False
-        self.fates: list[Fate] = []
-        self.closing: list[str] = []
+    _parent: Saga | None = None
+    _next: int = 0
+    registered: dict[int, Registered] = {}
+    passed: dict[str, int] = {}
+    pivoted: bool = False
+    fates: list[Fate] = []
+    closing: list[str] = []
 
     # --- registering
 
@@ -178,8 +177,10 @@ class Saga:
 
     def to_json(self) -> dict[str, list[str]]:
         """As in ``status``: paths, in the order of undoing."""
-        fates = sorted(self.fates, key=lambda fate: fate.order)
-        return {name: [fate.path for fate in fates if fate.what == name] for name in _LISTS}
+        came: dict[str, list[str]] = {name: [] for name in _LISTS}
+        for fate in sorted(self.fates, key=lambda fate: fate.order):
+            came[fate.what].append(fate.path)
+        return came
 
     def to_data(self) -> dict[str, Any]:
         """What must be kept of a branch that is over; empty if it left nothing behind."""

@@ -224,12 +224,12 @@ class Machine:
         run = self.run
         assert run.started_at is not None
         return RunInfo(
-            id=run.id,
-            workflow_id=run.workflow_id,
-            workflow=run.workflow,
-            version=run.version,
-            parent_id=run.parent_id,
-            started_at=run.started_at,
+            run.id,
+            run.workflow_id,
+            run.workflow,
+            run.version,
+            run.parent_id,
+            run.started_at,
             attempt=1,
             task_queue=self._host.task_queue,
             namespace=self._host.namespace,
@@ -531,7 +531,7 @@ class Machine:
         self.drop()
 
     def _set_status(self, status: RunStatus) -> None:
-        assert may_follow(RunStatus(self.run.status), status), f"{status} after {self.run.status}"
+        assert may_follow(self.run.status, status), f"{status} after {self.run.status}"
         self._row(status=status.value)
 
     def _row(self, **columns: Any) -> None:

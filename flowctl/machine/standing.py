@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+import msgspec
+
 from flowctl.journal import Fact
 from flowctl.path import ROOT
 
@@ -15,10 +17,7 @@ Key = tuple[str, str, int]
 """Where a fact is found: path, kind, attempt."""
 
 
-_NOTHING: frozenset[str] = frozenset()
-
-
-class Standing:
+class Standing(msgspec.Struct, eq=False, gc=False):
     """``note`` the facts of the run as a whole, in order.
 
     ``generation`` is 0 until the first retry; ``since`` is when the latest one was, or None. ``handled`` is
@@ -26,28 +25,15 @@ class Standing:
     ``skipped`` are the steps that a person has undone.
     """
 
-    __slots__ = (
-        "cancelled",
-        "compensating",
-        "ended",
-        "generation",
-        "handled",
-        "paused",
-        "pauses",
-        "since",
-        "skipped",
-    )
-
-    def __init__(self) -> None:
-        self.paused = False
-        self.pauses = 0
-        self.cancelled = False
-        self.compensating = False
-        self.ended = False
-        self.generation = 0
-        self.since: int | None = None
-        self.handled = 0
-        self.skipped = _NOTHING
+    paused: bool = False
+    pauses: int = 0
+    cancelled: bool = False
+    compensating: bool = False
+    ended: bool = False
+    generation: int = 0
+    since: int | None = None
+    handled: int = 0
+    skipped: frozenset[str] = frozenset()
 
     def note(self, fact: Fact) -> None:
         """The next fact."""
