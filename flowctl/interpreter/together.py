@@ -7,11 +7,12 @@ no race.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any
+
+import msgspec
 
 from flowctl import values
 from flowctl.errors import ExpressionError, Failure
@@ -120,7 +121,7 @@ async def _all(branch: Branch, path: Path, parts: Sequence[Part], wait: Wait, li
 
 def _forked(branch: Branch, parts: Sequence[Part], sagas: Sequence[Saga]) -> list[Thunk]:
     fork = branch.fork()
-    forks = [dataclasses.replace(fork, saga=saga) for saga in sagas]
+    forks = [msgspec.structs.replace(fork, saga=saga) for saga in sagas]
     return [partial(part.run, each) for part, each in zip(parts, forks, strict=True)]
 
 
