@@ -1,11 +1,15 @@
-"""All benchmarks, one after the other: ``python -m benchmarks``, in under ten minutes."""
+"""All benchmarks, one after the other, and which targets hold: ``python -m benchmarks``, in ten minutes."""
 
 import sys
 
-from benchmarks import comparison, loops, startup
+from benchmarks import comparison, loops, report, startup, validate
 
 if __name__ == "__main__":
-    comparison.main(sys.argv[1:])
-    loops.main([])
+    targets = comparison.main(sys.argv[1:])
+    targets += loops.main([])
     print()
-    startup.main()
+    targets += startup.main()
+    print()
+    targets += validate.main()
+    print()
+    print(report.targets(targets))

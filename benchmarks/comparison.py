@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import msgspec
 
 from benchmarks import report, steps, waiting, work
 from benchmarks.environments import PEERS, ROOT, Missing, python_with
-from benchmarks.figures import Comparison, Row, compared, keep, machine
+from benchmarks.figures import Comparison, Row, Target, compared, keep, machine, targets
 from benchmarks.work import worker
 
 MEMORY = "/dev/shm"  # a disk in memory, not a place for temporary files
@@ -137,6 +138,22 @@ def at_once(rounds: int, quick: bool, dbos: Dbos | None) -> Row:
     )
 
 
+def by_two(rounds: int, quick: bool, dbos: Dbos | None) -> Row | None:
+    """The same by two processes on one database, beside the limit of one: for whom one processor is not
+    enough.
+    """
+    if (os.cpu_count() or 1) < 2:
+        return None
+    runs = 100 if quick else 1000
+    subjects: dict[str, Subject] = {
+        OURS: lambda folder: steps.flowctl_processes(folder, runs, work.STEPS),
+        LIMIT: lambda folder: steps.bare_group_commit(folder, runs, work.STEPS),
+        "flowctl, one process": lambda folder: steps.flowctl_at_once(folder, runs, work.STEPS),
+    }
+    what = f"{runs:,} runs of {work.STEPS} steps at once, by two processes"
+    return compared(what, "steps/s", in_turn(rounds, subjects, {}), {LIMIT: "at least 0.3"})
+
+
 def recovery(rounds: int, quick: bool, dbos: Dbos | None) -> Row:
     """From the start of a process until all that was interrupted is done."""
     runs = 100 if quick else 1000
@@ -165,7 +182,7 @@ def recovery(rounds: int, quick: bool, dbos: Dbos | None) -> Row:
     return compared(what, "s", measured, {OURS: "under 1 s"})
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> list[Target]:
     """Measure, print the table, and keep the figures if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
@@ -182,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
         dbos = None
         print(f"without DBOS, which cannot be installed here: {missing}\n")
     made = Comparison(machine(), versions, [])
-    for measure in (sequential, in_memory, at_once, recovery):
+    for measure in (sequential, in_memory, at_once, by_two, recovery):
         row = measure(options.rounds, options.quick, dbos)
         made.rows += [row] if row is not None else []
     made.rows += waiting.rows(1_000 if options.quick else 100_000)
@@ -190,6 +207,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.write:
         keep(made)
         report.write()
+    return targets(made)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sqlite3
 import statistics
 import tempfile
@@ -31,6 +32,24 @@ class Figure(msgspec.Struct, frozen=True):
 Unit = Literal["steps/s", "s", "ms", "MB", "%"]
 
 
+class Target(msgspec.Struct, frozen=True):
+    """A row of the table of targets: what was measured, and what it is to be, at least or at most."""
+
+    what: str
+    measured: float
+    wanted: float
+    unit: str = ""
+    least: bool = False
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is met."""
+        return self.measured >= self.wanted if self.least else self.measured <= self.wanted
+
+
+_WANTED = re.compile(r"(at least|under) ([0-9.]+)")
+
+
 class Row(msgspec.Struct, frozen=True):
     """A piece of work and what everybody needed for it. flowctl stands first."""
 
@@ -45,6 +64,24 @@ class Comparison(msgspec.Struct):
     machine: dict[str, str]
     versions: dict[str, str]
     rows: list[Row]
+
+
+def target(row: Row, figure: Figure) -> Target | None:
+    """What a figure is to be, if that is a number: its ratio ``at least``, or it itself ``under``."""
+    wanted = _WANTED.match(figure.target)
+    if wanted is None:
+        return None
+    kind, number = wanted.groups()
+    if kind == "under":
+        return Target(row.what, figure.value, float(number), row.unit)
+    assert figure.ratio is not None
+    return Target(f"{row.what}: × {figure.who}", figure.ratio, float(number), least=True)
+
+
+def targets(comparison: Comparison) -> list[Target]:
+    """All of a comparison."""
+    pairs = ((row, figure) for row in comparison.rows for figure in row.figures)
+    return [found for row, figure in pairs if (found := target(row, figure)) is not None]
 
 
 def machine(folder: str | None = None) -> dict[str, str]:

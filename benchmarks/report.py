@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
-from benchmarks.figures import KEPT, Comparison, Figure, Row, kept
+from benchmarks.figures import KEPT, Comparison, Figure, Row, Target, kept, target
 
 PAGE = KEPT.with_name("performance.md")
 CHART = KEPT.with_name("comparison.svg")
@@ -31,7 +31,24 @@ def table(comparison: Comparison) -> str:
 
 def _line(row: Row, figure: Figure) -> str:
     ratio = "" if figure.ratio is None else f"{_number(figure.ratio)} ×"
-    return f"| {figure.who} | {_number(figure.value)} {row.unit} | {ratio} | {figure.target} |"
+    meant = target(row, figure)
+    verdict = "" if meant is None else f": {_verdict(meant)}"
+    return f"| {figure.who} | {_number(figure.value)} {row.unit} | {ratio} | {figure.target}{verdict} |"
+
+
+def targets(rows: Sequence[Target]) -> str:
+    """What was to be reached, and whether it was, for terminals."""
+    width = max(len(row.what) for row in rows)
+    lines = [f"{'what':{width}} {'measured':>14} {'target':>20}"]
+    for row in rows:
+        wanted = f"{'at least' if row.least else 'at most'} {row.wanted:,g} {row.unit}".rstrip()
+        measured = f"{_number(row.measured)} {row.unit}".rstrip()
+        lines.append(f"{row.what:{width}} {measured:>14} {wanted:>20}  {_verdict(row)}")
+    return "\n".join(lines)
+
+
+def _verdict(row: Target) -> str:
+    return "holds" if row.holds else "missed"
 
 
 def _number(value: float) -> str:

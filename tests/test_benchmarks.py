@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from benchmarks import report
-from benchmarks.figures import Comparison, Figure, Row, compared, kept
+from benchmarks.figures import Comparison, Figure, Row, compared, kept, targets
 
 ROUNDS = [{"flowctl": 100.0, "other": 50.0}, {"flowctl": 300.0, "other": 100.0}, {"flowctl": 90.0}]
 
@@ -39,3 +39,16 @@ def test_the_chart_is_well_formed_and_longer_bars_are_larger_figures() -> None:
     ]
     assert [kind for kind, _ in bars] == ["limit", "ours"]
     assert bars[0][1] > bars[1][1] > 0
+
+
+def test_what_was_measured_is_held_against_its_target() -> None:
+    held = Row("work", "steps/s", [Figure("flowctl", 9.0), Figure("other", 3.0, 3.0, "at least 2")])
+    missed = Row("start", "s", [Figure("flowctl", 1.5, target="under 1 s")])
+    silent = Row("memory", "MB", [Figure("flowctl", 30.0, target="as with none")])
+    found = targets(Comparison({}, {}, [held, missed, silent]))
+    assert [(each.what, each.measured, each.holds) for each in found] == [
+        ("work: × other", 3.0, True),
+        ("start", 1.5, False),
+    ]
+    assert "| at least 2: holds |" in report.table(Comparison({}, {}, [held]))
+    assert report.targets(found).splitlines()[-1].split()[-1] == "missed"
