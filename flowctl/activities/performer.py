@@ -213,7 +213,8 @@ class _Call(abc.ABC):
     def finish(self, outcome: Outcome) -> None:
         """Hand over the outcome, if it is the first."""
         done, self.done = self.done, None
-        self._stop_watching()
+        if self.timers:
+            self._stop_watching()
         if done is not None and not self.owner.closed:
             done(outcome)
 

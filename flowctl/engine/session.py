@@ -95,11 +95,12 @@ class Session:
         if any(not relative.idle for relative in relatives):
             return False
         run = machine.run
+        if machine.ended and not relatives:
+            return True
         moments = [each.run.wake_at for each in (machine, *relatives) if each.run.wake_at is not None]
         due = min(moments, default=None)
         stuck = run.status in (RunStatus.BLOCKED, RunStatus.PAUSED)
-        over = machine.ended and not relatives
-        return over or stuck or due is None or due > until
+        return stuck or due is None or due > until
 
     def _broke(self, error: BaseException) -> None:
         self.error = error

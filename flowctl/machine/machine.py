@@ -482,7 +482,7 @@ class Machine:
         """Say in the run's row where the run stands, when it will not go on by itself at once."""
         run = self.run
         if run.status in ENDED:
-            self._row(waiting_for=None, blocked=None, wake_at=None)
+            self._waits_for_nothing()
             self.drop()
         elif not self._attempts.busy:
             if self._retry is None:
@@ -491,6 +491,11 @@ class Machine:
                 self._try_again(self._retry)
         elif run.waiting_for is not None or run.status != self._stands(RunStatus.RUNNING):
             self._set_status(self._stands(RunStatus.RUNNING))
+            self._waits_for_nothing()
+
+    def _waits_for_nothing(self) -> None:
+        run = self.run
+        if run.waiting_for is not None or run.blocked is not None or run.wake_at is not None:
             self._row(waiting_for=None, blocked=None, wake_at=None)
 
     def _stands(self, otherwise: RunStatus) -> RunStatus:
