@@ -168,7 +168,7 @@ class SqliteJournal(SqliteReader):
             if session is not None:
                 session.fence(connection)
                 created = self._claimed(created)
-            _insert_runs(connection, [created])
+            _insert_runs(connection, [run_to_row(created)])
         return created, True
 
     def deliver(self, message: Message) -> tuple[Message, bool]:
@@ -273,12 +273,15 @@ class SqliteJournal(SqliteReader):
         batch = Batch(session.id, self._tallies)
         for change in changes:
             batch.add(change)
+        created, updated = [run_to_row(run) for run in batch.created], _updated(batch)
         if not self._db.begin(wait=wait):
             return False
         with self._db.work() as connection:
             batch.place(*connection.execute(_LAST).fetchone())
             session.fence(connection, batch.rows)
-            _write(connection, batch)
+            for run, row in zip(batch.created, created, strict=True):
+                row["key"] = run.key
+            _write(connection, batch, created, updated)
             batch.settle()  # before COMMIT: if that fails, this journal is never used again
         return True
 
@@ -312,9 +315,18 @@ class SqliteJournal(SqliteReader):
             self._db.close()
 
 
-def _write(connection: sqlite3.Connection, batch: Batch) -> None:
+Columns = Mapping[str, Any]
+"""A row by the names of its columns."""
+
+_Groups = Mapping[tuple[str, ...], Sequence[Columns]]
+"""Rows by the columns that they have."""
+
+
+def _write(
+    connection: sqlite3.Connection, batch: Batch, created: Sequence[Columns], updated: _Groups
+) -> None:
     """The rows of a batch, all entries in one statement: that makes a thousand runs at once cheap."""
-    _insert_runs(connection, batch.created)
+    _insert_runs(connection, created)
     before = connection.total_changes
     try:
         connection.executemany(_INSERT_ENTRY, batch.rows)
@@ -326,8 +338,7 @@ def _write(connection: sqlite3.Connection, batch: Batch) -> None:
     for message in batch.told:
         _tell(connection, message)
     # Last, because it matters what is in the inbox of a run that is given back.
-    seen = zip(batch.updated, batch.seen, strict=True)
-    for names, rows in _alike(run_to_row(run) | {"seen": number} for run, number in seen).items():
+    for names, rows in updated.items():
         statement, parameters = _update(names)
         connection.executemany(statement, map(parameters, rows))
     for key, heartbeat in batch.heartbeats:
@@ -344,12 +355,17 @@ def _keep(connection: sqlite3.Connection, key: int, heartbeat: Heartbeat) -> Non
         connection.execute(_KEEP_HEARTBEAT, (key, *row, seal("heartbeats", row)))
 
 
+def _updated(batch: Batch) -> _Groups:
+    seen = zip(batch.updated, batch.seen, strict=True)
+    return _alike(run_to_row(run) | {"seen": number} for run, number in seen)
+
+
 # A run has thirty columns, of which most are null. Binding a null costs Python as much as SQLite's storing a
 # text, so there is a statement for every set of columns that are not.
 
 
-def _insert_runs(connection: sqlite3.Connection, runs: Sequence[Run]) -> None:
-    for names, rows in _alike(map(run_to_row, runs)).items():
+def _insert_runs(connection: sqlite3.Connection, created: Sequence[Columns]) -> None:
+    for names, rows in _alike(created).items():
         before = connection.total_changes
         try:
             connection.executemany(_insertion(names), [tuple(row.values()) for row in rows])
@@ -357,9 +373,8 @@ def _insert_runs(connection: sqlite3.Connection, runs: Sequence[Run]) -> None:
             raise refusals.run_id_taken(rows[connection.total_changes - before]["id"]) from error
 
 
-def _alike(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], list[Mapping[str, Any]]]:
-    """Rows by the columns that they have."""
-    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+def _alike(rows: Iterable[Columns]) -> _Groups:
+    groups: dict[tuple[str, ...], list[Columns]] = {}
     for row in rows:
         groups.setdefault(tuple(row), []).append(row)
     return groups

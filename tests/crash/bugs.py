@@ -65,10 +65,10 @@ def lost_tail() -> None:
     """Every third commit loses its last entry."""
     write, commits = sqlite._write, itertools.count()
 
-    def forgetful(connection: sqlite3.Connection, batch: Any) -> None:
+    def forgetful(connection: sqlite3.Connection, batch: Any, *rows_of_runs: Any) -> None:
         if next(commits) % 3 == 2 and batch.rows:
             batch.rows.pop()
-        write(connection, batch)
+        write(connection, batch, *rows_of_runs)
 
     put(sqlite, "_write", forgetful)
 
