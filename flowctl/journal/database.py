@@ -122,11 +122,16 @@ class Database:
         return False
 
     def busy(self) -> bool:
-        """Whether another process is writing at this moment, so that ``begin`` would have to wait."""
+        """Whether somebody else is writing at this moment, so that ``begin`` would have to wait."""
         self._check_usable()
-        if self._mutex is None or not self._mutex.try_acquire():
-            return True
-        self._mutex.release()
+        if self._mutex is None:  # which ``begin`` has something to say about
+            return False
+        try:
+            if not self._mutex.try_acquire():
+                return True
+            self._mutex.release()
+        except OSError as error:
+            raise self._fail(error) from error
         return False
 
     def _begin(self) -> bool:
