@@ -121,12 +121,15 @@ class _SealedRecord(Record):
             self._asked.add(path)
         return found
 
-    def _add(self, path: str, kind: str, data: dict[str, Any], attempt: int, *, opens: bool) -> Answer:
+    def primary(self, path: str, kind: str, data: dict[str, Any], attempt: int = 0) -> Answer:
+        """Not taken: the walk ends here, unless this may be new."""
         if self._may_be_new(path, kind):
             return Answer(data, 0, self.order)
         stop = _Stop(Path(path), kind)
         self.stops.append(stop)
         raise _Frontier(stop)
+
+    rider = primary
 
     def _may_be_new(self, path: str, kind: str) -> bool:
         if path == ROOT:
