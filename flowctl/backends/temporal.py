@@ -45,7 +45,7 @@ from flowctl.state import ENDED, LIVE, RunStatus
 from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
 
 if TYPE_CHECKING:
-    from flowctl.backends.reins import Reins
+    from flowctl.backends.reins import Holds
     from flowctl.document.closure import Closure
     from flowctl.model import Workflow
     from flowctl.plugins import Plugins
@@ -187,7 +187,7 @@ class TemporalBackend:
     # --- executing
 
     def drive(
-        self, run_id: str, *, wait: int, observe: Observer | None = None, reins: Reins | None = None
+        self, run_id: str, *, wait: int, observe: Observer | None = None, reins: Holds | None = None
     ) -> dict[str, Any]:
         """See ``Backend``. This process is a worker for as long; others may do some of the work."""
         until = wall_clock() + wait
@@ -207,7 +207,7 @@ class TemporalBackend:
         drain: bool = False,
         observe: Observer,
         ready: Callable[[], None] = lambda: None,
-        reins: Reins | None = None,
+        reins: Holds | None = None,
     ) -> None:
         """See ``Backend``."""
 
@@ -683,7 +683,7 @@ def _tell_ends(observe: Observer) -> Callable[[Change], None]:
     return tell
 
 
-async def _held(work: Callable[[asyncio.Event], Any], reins: Reins | None) -> None:
+async def _held(work: Callable[[asyncio.Event], Any], reins: Holds | None) -> None:
     """Work until it is done, or somebody stops it."""
     stop = asyncio.Event()
     if reins is None:
