@@ -124,7 +124,10 @@ class Act:
                 error=error(data["raise"], data.get("message", ""), types=types, details=data.get("details")),
             )
         duration = NEVER if data.get("hang") else parse_duration(data.get("after", "0s"))
-        beats = tuple(parse_duration(beat) for beat in data.get("heartbeats", ()))
+        beats = tuple(
+            parse_duration(beat["at"] if isinstance(beat, dict) else beat)  # what it says, nobody asks here
+            for beat in data.get("heartbeats", ())
+        )
         return cls(outcome, duration, beats, bool(data.get("deaf")))
 
     def end(self, timeout: int, silence: int | None, world: World) -> tuple[int, Outcome]:
