@@ -17,7 +17,7 @@ def main() -> None:
     """The ``flowctl`` command; leaves the process."""
     output.take_over()
     code = execute(sys.argv[1:])
-    if "temporalio" in sys.modules:
+    if getattr(sys.modules.get("flowctl.runtimes.temporal.connection"), "in_use", False):
         _leave_at_once(code)
     sys.exit(code)
 

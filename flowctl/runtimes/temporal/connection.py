@@ -21,6 +21,9 @@ PORT = 7233
 TASK_QUEUE = "flowctl"
 ANSWERS_WITHIN = timedelta(seconds=5)
 
+in_use = False
+"""Whether this process has had a client: its threads are then there until the end."""
+
 _FORM = "temporal://host:port/namespace?task_queue=NAME"
 
 
@@ -58,6 +61,8 @@ async def connect(address: Address) -> Client:
     target = address.target or config.get("target_host") or f"localhost:{PORT}"
     namespace = address.namespace or config.get("namespace") or "default"
     config |= {"target_host": target, "namespace": namespace}
+    global in_use
+    in_use = True
     try:
         client = await Client.connect(**config)
         await _look(client)
