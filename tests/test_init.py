@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,41 @@ def test_a_plugin_can_be_installed_and_does_what_its_readme_says(tmp_path: Path)
     assert "flowctl activities acme.greet" in commands
     for command in commands:
         run(command, folder, PYTHONPATH=str(site), FLOWCTL_DB=str(tmp_path / "test.db"))
+
+
+def test_a_wheel_that_is_installed_needs_no_configuration_and_one_that_is_broken_is_named(
+    tmp_path: Path,
+) -> None:
+    """In a virtual environment of its own, which has flowctl and what it needs from ours."""
+    place = tmp_path / "venv"
+    venv.create(place, with_pip=False, symlinks=True)
+    [site] = place.glob("lib/python*/site-packages")
+    (site / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n" + str(console.ROOT) + "\n")
+    offline = "--quiet --no-index --no-deps --disable-pip-version-check"
+    for name in ("acme", "broken"):
+        folder = tmp_path / f"flowctl-{name}"
+        make(str(folder), "plugin")
+        if name == "broken":
+            (folder / "flowctl_broken.py").write_text("import nothing_of_that_name\n")
+        pip = f"{sys.executable} -m pip"
+        run(f"{pip} wheel {offline} --no-build-isolation --wheel-dir {tmp_path / 'wheels'} .", folder)
+    [*wheels] = (tmp_path / "wheels").glob("*.whl")
+    assert len(wheels) == 2
+    run(f"{sys.executable} -m pip install {offline} --target {site} {' '.join(map(str, wheels))}", tmp_path)
+
+    done = subprocess.run(
+        [place / "bin" / "python", "-m", "flowctl", "activities", "acme.greet"],
+        cwd=tmp_path,
+        env=console.reader(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "acme.greet" in done.stdout
+    assert "flowctl_broken" in done.stderr
+    assert "nothing_of_that_name" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("name", FILES["project"])
