@@ -159,6 +159,12 @@ class Machine:
         self._held_back = True
         self._core.gate.set(shut=True)
 
+    def let_go(self) -> None:
+        """Take that back: whoever drives the run stays after all."""
+        self._held_back = False
+        self._core.gate.set(shut=self._record.standing.paused or self._retry is not None)
+        self.advance()
+
     def advance(self) -> None:
         """Resume what can be resumed, then say where the run stands."""
         if self._core.dropped:

@@ -21,7 +21,7 @@ from flowctl.activities import Activity, Attempt, Outcome
 from flowctl.activities.attempt import Handle, MissingSecret
 from flowctl.errors import FlowctlError, failure_of
 from flowctl.runtimes.temporal.kindred import SEND
-from flowctl.runtimes.temporal.wire import attempt_from_json, outcome_to_json
+from flowctl.runtimes.temporal.wire import attempt_from_json, outcome_to_json, raw
 
 BEAT = 1.0
 """Seconds between two signs of life. With them comes the news that an attempt was called off."""
@@ -48,14 +48,14 @@ class Attempts:
         self._send = send
 
     @activity.defn(dynamic=True)
-    async def attempt(self, args: Sequence[RawValue]) -> dict[str, Any]:
+    async def attempt(self, args: Sequence[RawValue]) -> RawValue:
         """Make an attempt, whatever the activity's name."""
         [described] = args
         asked = attempt_from_json(activity.payload_converter().from_payload(described.payload, dict))
         outcome = await self._make(_begun_now(asked))
         answer = outcome_to_json(outcome)
         if outcome.failure is None:
-            return answer
+            return raw(answer)
         raise failed(outcome, answer)
 
     @activity.defn(name=SEND)
@@ -81,7 +81,6 @@ class Attempts:
         except MissingSecret as missing:
             return _blocked("MissingSecret", f"nobody here has the secret {missing.name}")
         while not ended.done():
-            activity.heartbeat(*details)
             try:
                 await asyncio.wait([ended], timeout=BEAT)
             except asyncio.CancelledError:
@@ -89,6 +88,8 @@ class Attempts:
                 if activity.is_worker_shutdown():
                     came = values.encode(details[0]) if details else None
                     raise lost("the worker was stopped", came) from None
+            if not ended.done():  # one that is short costs no round trip
+                activity.heartbeat(*details)
         return ended.result()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from flowctl.errors import PayloadTooLarge
 from flowctl.model import Policy
 
 MARK = {"flowctl": 1}
@@ -42,8 +43,13 @@ _decode = msgspec.msgpack.Decoder(Begin).decode
 
 
 def to_chunks(begin: Begin) -> list[bytes]:
-    """As arguments."""
+    """As arguments. ``PayloadTooLarge``."""
     data = _encode(begin)
+    if len(data) > MOST:
+        raise PayloadTooLarge(
+            f"run {begin.run_id} is too large for Temporal: {len(data):,} bytes, of which it takes {MOST:,}",
+            hint="store large data elsewhere and pass a reference to it",
+        )
     return [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
 
 

@@ -6,13 +6,16 @@ a commit are released at once.
 
 A run that has become long continues as new, with its journal (``moves_at``). For that nothing may be in
 flight, so what is about to begin is held back. While a child is in flight, that would be long: then it waits.
+One that has become too large to be taken along stays, and fails: whatever it attempts from then on is
+refused, but for compensations.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -23,9 +26,9 @@ from temporalio.common import RetryPolicy
 from flowctl import values
 from flowctl.activities import Attempt, Outcome
 from flowctl.document import stored
-from flowctl.errors import Failure, InternalError, RunClosed, safe_text
+from flowctl.errors import Failure, InternalError, PayloadTooLarge, RunClosed, safe_text
 from flowctl.expressions import FUNCTIONS
-from flowctl.journal import Change, Message, MessageKind, Run
+from flowctl.journal import Change, Entry, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack, unpack
 from flowctl.machine import Handle, Machine
@@ -33,9 +36,9 @@ from flowctl.machine.core import BLOCKED_FOR
 from flowctl.model import Policy, Workflow
 from flowctl.path import Path
 from flowctl.runtimes.kin import Kin, check_signal
-from flowctl.runtimes.temporal.begin import MOST, Begin, to_chunks
+from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.kindred import Errands, described, remember
-from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json
+from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json, raw
 from flowctl.state import ENDED, RunStatus
 
 HEARD_WITHIN = timedelta(seconds=10)
@@ -46,6 +49,12 @@ MARGIN = timedelta(seconds=60)
 
 LONG = 4_000
 """Events of a Temporal run after which it continues as new. Temporal's own limit is 51,200."""
+
+UNDO = "undo"
+"""The segment of a path below which a compensation is."""
+
+NAMED = 3
+"""Steps that are named when a run is too large."""
 
 
 class Equipment:
@@ -71,6 +80,8 @@ class TemporalHost:
         self._timers: dict[_Timer, None] = {}
         self._armed = False
         self._moving = False
+        self._next: list[bytes] | None = None
+        self._too_large: Failure | None = None
         self._failure: str | None = None
 
     # --- what the workflow does with a host
@@ -127,10 +138,8 @@ class TemporalHost:
         if self._failure is not None:
             raise InternalError(self._failure)
         run = self.run()
-        if run.status not in ENDED:
-            workflow.continue_as_new(args=to_chunks(self._continued()))
-        if run.status == RunStatus.CONTINUED:
-            workflow.continue_as_new(args=to_chunks(self._succeeded()))
+        if self._next is not None:
+            workflow.continue_as_new(args=self._next)
         everything = described(self.journal, run)
         if everything["ended"].get("left"):
             everything["kin"] = [described(self.journal, relative) for relative in self._relatives()]
@@ -218,6 +227,8 @@ class TemporalHost:
         self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
     ) -> Handle:
         """See ``Host``. Temporal keeps the details of heartbeats, and tells them if the attempt is lost."""
+        if self._too_large is not None and UNDO not in attempt.path.split("."):
+            return _Refused(self._too_large, done)
         if attempt.kind != "activity":
             return self.errands.perform(attempt, done)
         return _Flight(attempt, done)
@@ -267,15 +278,32 @@ class TemporalHost:
     def _look(self, machine: Machine) -> None:
         """Whether this is the end, or the run should move."""
         if machine.ended:
+            if machine.run.status == RunStatus.CONTINUED:
+                self._next = to_chunks(self._succeeded())
             self.over = True
         elif machine.stopped:
             self._stop(machine)
         elif self._moving:
-            self.over = machine.rests and self.errands.children == 0
-        elif self._is_long() and self.errands.children == 0:
+            if machine.rests and self.errands.children == 0:
+                self._move(machine)
+        elif self._is_long() and self.errands.children == 0 and self._too_large is None:
             self._moving = True
             machine.hold_back()
             self.wake(machine)
+
+    def _move(self, machine: Machine) -> None:
+        try:
+            self._next = to_chunks(self._continued())
+        except PayloadTooLarge as error:
+            self._too_large = Failure("PayloadTooLarge", f"{error.message}; {largest(self._own_entries())}")
+            self._moving = False
+            machine.let_go()
+            self.wake(machine)
+        else:
+            self.over = True
+
+    def _own_entries(self) -> Sequence[Entry]:
+        return self.journal.entries(self.run_id)
 
     def _is_long(self) -> bool:
         info = workflow.info()
@@ -338,7 +366,7 @@ class _Flight:
         self._told = False
         self._handle: workflow.ActivityHandle[Any] = workflow.start_activity(
             attempt.name,
-            attempt_to_json(attempt),
+            raw(attempt_to_json(attempt)),
             result_type=dict,
             start_to_close_timeout=timedelta(milliseconds=attempt.timeout) + MARGIN,
             heartbeat_timeout=HEARD_WITHIN,
@@ -379,7 +407,20 @@ def _outcome_of(error: exceptions.ActivityError) -> Outcome:
     return Outcome(lost=True, heartbeat=values.encode(details[0]) if details else None)
 
 
-def too_large(begin: Begin) -> int | None:
-    """By how many bytes a run is too large to be moved, or None."""
-    over = len(begin.store) - MOST
-    return over if over > 0 else None
+class _Refused:
+    """An attempt that is not made."""
+
+    def __init__(self, failure: Failure, done: Callable[[Outcome], None]) -> None:
+        asyncio.get_running_loop().call_soon(done, Outcome(failure=failure))
+
+    def cancel(self) -> None:
+        """See ``Handle``. It is over already."""
+
+
+def largest(entries: Sequence[Entry]) -> str:
+    """A clause that names the steps that have left most in the journal."""
+    sizes: Counter[str] = Counter()
+    for fact in (fact for entry in entries for fact in entry.facts() if fact.path):
+        sizes[fact.path] += len(values.encode(fact.data))
+    named = ", ".join(f"{path} ({size:,} bytes)" for path, size in sizes.most_common(NAMED))
+    return f"its largest steps are {named}"

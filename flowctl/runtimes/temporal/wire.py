@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 
 from flowctl import values
 from flowctl.activities import Attempt, Outcome
@@ -13,6 +15,13 @@ from flowctl.expressions import SecretRef
 
 _FIELDS = Attempt.__struct_fields__
 _ENCODED = ("value", "failure", "heartbeat")
+
+
+def raw(data: Any) -> RawValue:
+    """As Temporal's own converter would have it, but for characters that are not ASCII: it makes six bytes of
+    each, so that what is within our limit could be over Temporal's.
+    """
+    return RawValue(Payload(metadata={"encoding": b"json/plain"}, data=msgspec.json.encode(data)))
 
 
 def attempt_to_json(attempt: Attempt) -> dict[str, Any]:

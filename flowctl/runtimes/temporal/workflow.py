@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, get_args
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.worker._workflow import _WorkflowWorker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from flowctl.document import json_schema
@@ -36,6 +37,14 @@ PURE = (
 """Modules that the sandbox does not load anew for each run: they keep nothing between runs, and the
 interpreter knows no clock, no chance and no loop (``tests/test_layering.py`` asserts it).
 """
+
+
+LONGEST = 60.0
+"""Seconds that one workflow task may take before Temporal's library takes it for a deadlock. Its own two are
+too few to read a document of ten thousand steps, or to take up a run that has made as many."""
+
+_WorkflowWorker._deadlock_timeout_seconds = property(lambda worker: LONGEST, lambda worker, seconds: None)  # type: ignore[assignment]
+"""There is no option for it, neither of workers nor of replayers."""
 
 
 def sandbox() -> SandboxedWorkflowRunner:
