@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from temporalio.client import Client
-from temporalio.service import RPCError
 from temporalio.testing import WorkflowEnvironment
 
 from flowctl.runtimes.temporal.server import VARIABLE, program, words
@@ -67,11 +65,19 @@ class Server:
     """One server. With a ``database`` it can be killed and started again, and knows what it knew."""
 
     def __init__(
-        self, path: str, folder: Path, *, namespaces: Sequence[str] = (), kept: bool = False
+        self,
+        path: str,
+        folder: Path,
+        *,
+        namespaces: Sequence[str] = (),
+        kept: bool = False,
+        eager: bool = True,
     ) -> None:
         self.port = free_port()
         database = str(folder / "temporal.db") if kept else None
-        self._words = [*words(path, port=self.port, database=database, namespaces=namespaces), *EAGER]
+        started = words(path, port=self.port, database=database, namespaces=namespaces)
+        self._words = [*started, *EAGER] if eager else started
+        self._path = path
         self._log = folder / "server.log"
         self._namespaces = ("default", *namespaces)
         self._process: subprocess.Popen[bytes] | None = None
@@ -92,21 +98,19 @@ class Server:
                 self._words, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
         until = time.monotonic() + STARTS_WITHIN
-        while not asyncio.run(self._answers()):
+        while not self._answers():
             if self._process.poll() is not None or time.monotonic() > until:
                 self.stop(signal.SIGKILL)
                 raise NoServer(f"Temporal's server does not start: {self._log.read_text()[-800:]}")
             time.sleep(0.1)
 
-    async def _answers(self) -> bool:
-        try:
-            for namespace in self._namespaces:
-                client = await Client.connect(self.target, namespace=namespace)
-                async for _ in client.list_workflows(limit=1):
-                    pass
-        except (RuntimeError, RPCError):
-            return False
-        return True
+    def _answers(self) -> bool:
+        """Asked in another process: whoever forks must not have used Temporal's library before."""
+        asked = [self._path, "workflow", "list", "--limit", "1", "--address", self.target, "--namespace"]
+        return all(
+            subprocess.run([*asked, namespace], capture_output=True, check=False).returncode == 0
+            for namespace in self._namespaces
+        )
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Have it end, in one way or the other."""

@@ -23,11 +23,15 @@ MOST = 3 << 20
 """Bytes of all of them. Temporal takes up to 4 MiB in one request, and the rest of it needs room too."""
 
 
+HEARD_WITHIN = 10_000
+"""Milliseconds. A worker that makes an attempt says about once a second that it lives."""
+
+
 class Begin(msgspec.Struct, frozen=True):
     """``store`` is a packed store, in which the run ``run_id`` goes on. ``policies`` are those that its
     activities declare for themselves, ``settings`` the last to be asked, ``task_queue`` where it was started
     (whoever only reads a run replays it elsewhere). ``indexed``: the search attributes
-    of ``index`` are registered.
+    of ``index`` are registered. An attempt that was not heard of for ``heard_within`` milliseconds is lost.
     """
 
     run_id: str
@@ -36,6 +40,7 @@ class Begin(msgspec.Struct, frozen=True):
     settings: Policy = Policy()
     task_queue: str = "default"
     indexed: bool = False
+    heard_within: int = HEARD_WITHIN
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -41,9 +41,6 @@ from flowctl.runtimes.temporal.kindred import Errands, described, remember
 from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json, raw
 from flowctl.state import ENDED, RunStatus
 
-HEARD_WITHIN = timedelta(seconds=10)
-"""A worker that makes an attempt says that it lives. If it does not for so long, the attempt is lost."""
-
 MARGIN = timedelta(seconds=60)
 """An attempt's own worker ends it in time. Only if it does not, Temporal does, so much later."""
 
@@ -231,7 +228,7 @@ class TemporalHost:
             return _Refused(self._too_large, done)
         if attempt.kind != "activity":
             return self.errands.perform(attempt, done)
-        return _Flight(attempt, done)
+        return _Flight(attempt, done, timedelta(milliseconds=self._begin.heard_within))
 
     def declared(self, activity: str) -> Policy | None:
         """See ``Host``. As it was where the run was started; whether a worker has the activity, the attempt
@@ -361,7 +358,7 @@ class _Timer:
 class _Flight:
     """One attempt, as a Temporal activity."""
 
-    def __init__(self, attempt: Attempt, done: Callable[[Outcome], None]) -> None:
+    def __init__(self, attempt: Attempt, done: Callable[[Outcome], None], heard_within: timedelta) -> None:
         self._done = done
         self._told = False
         self._handle: workflow.ActivityHandle[Any] = workflow.start_activity(
@@ -369,7 +366,7 @@ class _Flight:
             raw(attempt_to_json(attempt)),
             result_type=dict,
             start_to_close_timeout=timedelta(milliseconds=attempt.timeout) + MARGIN,
-            heartbeat_timeout=HEARD_WITHIN,
+            heartbeat_timeout=heard_within,
             retry_policy=RetryPolicy(maximum_attempts=1),
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             summary=str(attempt.path),
