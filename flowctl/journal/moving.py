@@ -1,6 +1,7 @@
 """A store in memory as bytes, to be opened somewhere else: what a run carries along that moves.
 
-Only what was accepted moves. Who has which run does not: in the new place nobody has any.
+Only what was accepted moves. Who has which run does not: in the new place nobody has any. Nor do hashes, of
+which nothing could be saved by compressing them: but for a run's first, they follow from what they are about.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Collection
 import msgspec
 
 from flowctl.errors import InternalError
-from flowctl.journal import Document, Run
+from flowctl.journal import Document, Fact, Run, chain_hash
 from flowctl.journal.memory import MemoryStore
 from flowctl.journal.rows import Row
 
@@ -19,13 +20,18 @@ FORMAT = 1
 """Grows when what an older flowctl packed must be read in another way."""
 
 
+_Bare = tuple[int, str, str, int, int, int, str]
+"""A row without its run and its hash."""
+
+
 class _Packed(msgspec.Struct):
-    """``runs``, their ``rows`` and their ``inbox`` are in the same order."""
+    """``runs``, their ``rows``, the hash of the first of them, and their ``inbox`` are in the same order."""
 
     format: int
     documents: list[Document]
     runs: list[Run]
-    rows: list[list[Row]]
+    rows: list[list[_Bare]]
+    first: list[bytes]
     inbox: list[list[bytes]]
     last_seq: int
     last_message: int
@@ -44,7 +50,8 @@ def pack(store: MemoryStore, *, leave: Collection[str] = ()) -> bytes:
         FORMAT,
         list(store.documents.values()),
         runs,
-        [store.rows[run.key] for run in runs],
+        [[(row[0], *row[2:8]) for row in store.rows[run.key]] for run in runs],
+        [store.rows[run.key][0][8] if store.rows[run.key] else b"" for run in runs],
         [store.inbox[run.key] for run in runs],
         store.last_seq,
         store.last_message,
@@ -61,14 +68,24 @@ def unpack(data: bytes) -> MemoryStore:
     for document in packed.documents:
         store.documents[document.digest] = document
         store.sources[document.source] = document.digest
-    for key, (run, rows, inbox) in enumerate(
-        zip(packed.runs, packed.rows, packed.inbox, strict=True), start=1
+    for key, (run, rows, first, inbox) in enumerate(
+        zip(packed.runs, packed.rows, packed.first, packed.inbox, strict=True), start=1
     ):
         run.key, run.session = key, None
         store.keys[run.id] = key
         store.runs[key] = _encode_run(run)
-        store.rows[key] = [(row[0], key, *row[2:]) for row in rows]
+        store.rows[key] = _hashed(rows, key, first)
         store.identities.update(row[1:6] for row in store.rows[key])
         store.inbox[key] = inbox
     store.last_seq, store.last_message = packed.last_seq, packed.last_message
     return store
+
+
+def _hashed(rows: list[_Bare], key: int, first: bytes) -> list[Row]:
+    """Rows as they are stored."""
+    found: list[Row] = []
+    for seq, path, kind, attempt, generation, at, data in rows:
+        fact = Fact(path, kind, at, attempt, generation)
+        digest = chain_hash(found[-1][8], fact, data.encode()) if found else first
+        found.append((seq, key, path, kind, attempt, generation, at, data, digest))
+    return found

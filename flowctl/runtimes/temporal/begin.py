@@ -17,11 +17,10 @@ MARK = {"flowctl": 1}
 """The memo of every run, by which ours are told from other workflows of the namespace."""
 
 CHUNK = 1 << 20
-"""Bytes of one argument. Temporal takes up to 2 MiB in one payload."""
+"""Bytes of one argument."""
 
-MOST = 3 << 20
-"""Bytes of all of them. Temporal takes up to 4 MiB in one request, and the rest of it needs room too."""
-
+MOST = (2 << 20) - (64 << 10)
+"""Bytes of all of them: an input may have 2 MiB, and its payloads are described in it too."""
 
 HEARD_WITHIN = 10_000
 """Milliseconds. A worker that makes an attempt says about once a second that it lives."""

@@ -47,6 +47,10 @@ MARGIN = timedelta(seconds=60)
 LONG = 4_000
 """Events of a Temporal run after which it continues as new. Temporal's own limit is 51,200."""
 
+TAKEN_UP_WITHIN, PER_ENTRY = timedelta(seconds=10), timedelta(milliseconds=1)
+"""Temporal's own limit of a workflow task, and how much longer one may take that begins with so many entries:
+if a worker forgets the run, they are all gone through again."""
+
 UNDO = "undo"
 """The segment of a path below which a compensation is."""
 
@@ -136,7 +140,8 @@ class TemporalHost:
             raise InternalError(self._failure)
         run = self.run()
         if self._next is not None:
-            workflow.continue_as_new(args=self._next)
+            within = TAKEN_UP_WITHIN + run.entries * PER_ENTRY
+            workflow.continue_as_new(args=self._next, task_timeout=within)
         everything = described(self.journal, run)
         if everything["ended"].get("left"):
             everything["kin"] = [described(self.journal, relative) for relative in self._relatives()]
