@@ -12,11 +12,11 @@ from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack, unpack
 from flowctl.journal.verify import verify_chain
 
-TEXT = "{dsl: 1, name: w, steps: [{id: a, set: {x: 1}}, {id: b, set: {x: 2}}, {id: c, set: {x: 3}}]}"
+TEXT = "{dsl: 1, name: w, steps: [{id: a, activity: t.a}, {id: b, activity: t.a}, {id: c, activity: t.a}]}"
 
 
 def made() -> MemoryStore:
-    @activity("t.nothing")
+    @activity("t.a")
     def nothing() -> None: ...
 
     found = declared(nothing)

@@ -33,8 +33,7 @@ from flowctl.engine import Engine
 from flowctl.expressions import FUNCTIONS
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack
-from flowctl.runtimes.temporal import host
-from flowctl.runtimes.temporal.begin import Begin, to_chunks
+from flowctl.runtimes.temporal.begin import LONG, Begin, to_chunks
 from flowctl.runtimes.temporal.remote import seen
 from flowctl.runtimes.temporal.working import working
 from flowctl.status import status_document
@@ -48,11 +47,15 @@ HEAD = """
 dsl: 1
 name: long
 activities:
-  do: {uses: long.do, retry: {attempts: 1}, compensate: {activity: long.undo, with: {what: "${{ result.n }}"}}}
+  do: {uses: long.do, compensate: {activity: long.undo, with: {what: "${{ result.n }}"}}}
 steps:
 """
 EACH = """
-  - {id: each, foreach: "input.numbers", concurrency: AT_ONCE, steps: [{id: s, activity: do, with: {n: "${{ item }}"}}], output: 1}
+  - id: each
+    foreach: input.numbers
+    concurrency: AT_ONCE
+    steps: [{id: s, activity: do, with: {n: "${{ item }}"}}]
+    output: 1
 """
 LAST = "  - {id: last, activity: long.fail, retry: {attempts: 1}}\n"
 
@@ -121,7 +124,13 @@ class Came:
 
 
 async def go(
-    server: Server, steps: int, *, shape: str = "flat", at_once: int = 1, noisy: bool = False
+    server: Server,
+    steps: int,
+    *,
+    shape: str = "flat",
+    at_once: int = 1,
+    noisy: bool = False,
+    moves_at: int = LONG,
 ) -> Came:
     """Run it."""
     client = await Client.connect(server.target)
@@ -134,7 +143,7 @@ async def go(
     run, _ = engine.start(load(text, "long.yaml").workflow, text, data, id=workflow_id, children=closure)
     began = time.monotonic()
     async with working(client, QUEUE, activities, functions=FUNCTIONS, secret=lambda name: None):
-        chunks = to_chunks(Begin(run.id, pack(store), task_queue=QUEUE))
+        chunks = to_chunks(Begin(run.id, pack(store), task_queue=QUEUE, moves_at=moves_at))
         handle = await client.start_workflow("long", args=chunks, id=workflow_id, task_queue=QUEUE)
         with contextlib.suppress(WorkflowFailureError):
             await handle.result()
@@ -153,9 +162,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--shape", choices=["flat", "foreach"], default="flat")
     parser.add_argument("--at-once", type=int, default=1, help="iterations of foreach that run at once")
     parser.add_argument("--random", action="store_true", help="outputs that cannot be compressed")
-    parser.add_argument("--long", type=int, default=host.LONG, help="events after which it moves")
+    parser.add_argument("--long", type=int, default=LONG, help="events after which it moves")
     options = parser.parse_args(words)
-    host.LONG = options.long
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
         came = asyncio.run(
             go(
@@ -164,6 +172,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 shape=options.shape,
                 at_once=options.at_once,
                 noisy=options.random,
+                moves_at=options.long,
             )
         )
     print(

@@ -26,11 +26,16 @@ HEARD_WITHIN = 10_000
 """Milliseconds. A worker that makes an attempt says about once a second that it lives."""
 
 
+LONG = 4_000
+"""Events of a Temporal run after which it continues as new. Temporal's own limit is 51,200."""
+
+
 class Begin(msgspec.Struct, frozen=True):
     """``store`` is a packed store, in which the run ``run_id`` goes on. ``policies`` are those that its
     activities declare for themselves, ``settings`` the last to be asked, ``task_queue`` where it was started
     (whoever only reads a run replays it elsewhere). ``indexed``: the search attributes
-    of ``index`` are registered. An attempt that was not heard of for ``heard_within`` milliseconds is lost.
+    of ``index`` are registered. An attempt that was not heard of for ``heard_within`` milliseconds is lost. A
+    Temporal run of ``moves_at`` events continues as new.
     """
 
     run_id: str
@@ -40,6 +45,7 @@ class Begin(msgspec.Struct, frozen=True):
     task_queue: str = "default"
     indexed: bool = False
     heard_within: int = HEARD_WITHIN
+    moves_at: int = LONG
 
 
 _encode = msgspec.msgpack.Encoder().encode

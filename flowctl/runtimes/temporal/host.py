@@ -44,9 +44,6 @@ from flowctl.state import ENDED, RunStatus
 MARGIN = timedelta(seconds=60)
 """An attempt's own worker ends it in time. Only if it does not, Temporal does, so much later."""
 
-LONG = 4_000
-"""Events of a Temporal run after which it continues as new. Temporal's own limit is 51,200."""
-
 TAKEN_UP_WITHIN, PER_ENTRY = timedelta(seconds=10), timedelta(milliseconds=1)
 """Temporal's own limit of a workflow task, and how much longer one may take that begins with so many entries:
 if a worker forgets the run, they are all gone through again."""
@@ -76,7 +73,6 @@ class TemporalHost:
         self.kin = Kin(self.journal, self._document, self.now)
         self.errands = Errands(self)
         self.over = False
-        self.moves_at = LONG
         self._machine: Machine | None = None
         self._timers: dict[_Timer, None] = {}
         self._armed = False
@@ -309,7 +305,9 @@ class TemporalHost:
 
     def _is_long(self) -> bool:
         info = workflow.info()
-        return info.get_current_history_length() >= self.moves_at or info.is_continue_as_new_suggested()
+        return (
+            info.get_current_history_length() >= self._begin.moves_at or info.is_continue_as_new_suggested()
+        )
 
     def _stop(self, machine: Machine) -> None:
         """The run cannot go on. If that is flowctl's own mistake, the workflow task fails, so that a worker
