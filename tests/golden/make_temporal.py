@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -96,7 +98,8 @@ async def _export(server: Server, folder: Path) -> None:
         if not file.exists():
             history = await client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
             known = _anonymous(history.to_json_dict()) | {"workflowId": run.id}
-            file.write_text(json.dumps(known, separators=(",", ":")) + "\n")
+            text = json.dumps(known, separators=(",", ":")) + "\n"
+            file.write_text(re.sub(rf"\d+@{re.escape(socket.gethostname())}", "worker@host", text))
 
 
 def _anonymous(data: Any) -> Any:
