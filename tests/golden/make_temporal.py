@@ -1,4 +1,4 @@
-"""Temporal's own histories of a released version, to be kept: ``python -m tests.golden.make_temporal VERSION``.
+"""Temporal's own histories of a released version, kept: ``python -m tests.golden.make_temporal VERSION``.
 
 Real runs on a development server, by the command line, as Temporal's tools export them: one file for each
 Temporal run, so that a child and what continued as new have files of their own. What is there already stays
