@@ -17,5 +17,5 @@ def test_whatever_is_damaged_is_found_or_changes_no_answer() -> None:
 
 def test_the_search_misses_what_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit, "_is_sealed", lambda *row: True)
-    _, missed = search(2026, range(60))
+    _, missed = search(2026, range(150))
     assert missed != []
