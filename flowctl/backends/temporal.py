@@ -250,7 +250,10 @@ class TemporalBackend:
         """Until the run has ended or rests, by what is known here, or else by what Temporal says."""
         told, workflow_id = 0, workflow_id_of(run_id)
         while not stop.is_set():
-            host = next((each.host for each in reversed(here) if each.workflow_id == workflow_id), None)
+            ours = (workflow_id, self._address.task_queue)  # and not one that was replayed to be looked at
+            host = next(
+                (each.host for each in reversed(here) if (each.workflow_id, each.task_queue) == ours), None
+            )
             if host is not None:
                 run, entries = host.run(), host.journal.entries(host.run_id, told)
             else:
