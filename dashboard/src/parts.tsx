@@ -1,0 +1,108 @@
+// What several pages are made of.
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Problem, text, type Json } from "./api";
+
+const TONES: { [status: string]: string } = {
+  completed: "good", compensated: "undone", compensating: "warn", waiting: "warn", paused: "warn", retrying: "warn",
+  running: "busy", failed: "bad", blocked: "bad", compensation_failed: "bad",
+};
+export const tone = (status: string) => TONES[status] ?? "dim";
+
+export function State({ of: status }: { of: string }) {
+  return <span class={`state ${tone(status)}`} data-status={status}><i />{status.replace("_", " ")}</span>;
+}
+
+export function Data({ of: value }: { of: Json }) {
+  return <pre class="data">{typeof value === "string" ? value : JSON.stringify(value, null, 2)}</pre>;
+}
+
+export function duration(milliseconds: number): string {
+  if (milliseconds < 1000) return `${Math.max(0, Math.round(milliseconds))} ms`;
+  const seconds = milliseconds / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const units: [string, number][] = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const first = units.findIndex(([, size]) => seconds >= size);
+  const [[big, size], next] = [units[first], units[first + 1]];
+  const rest = Math.floor((seconds % size) / next[1]);
+  return `${Math.floor(seconds / size)} ${big}${rest ? ` ${rest} ${next[0]}` : ""}`;
+}
+
+export const between = (from: string, to: string | null) => (to ? Date.parse(to) : Date.now()) - Date.parse(from);
+
+export function Time({ at }: { at: string }) {
+  const when = new Date(at);
+  const today = when.toDateString() === new Date().toDateString();
+  const shown = when.toLocaleString(undefined, today ? { timeStyle: "medium" } : { dateStyle: "medium", timeStyle: "short" });
+  return <time dateTime={at} title={when.toLocaleString()}>{shown}</time>;
+}
+
+/** A picture of the API. As an image it can do nothing, whatever its texts are; it follows the theme. */
+export function Picture({ path, of, again }: { path: string; of: string; again?: unknown }) {
+  const [source, set] = useState("");
+  useEffect(() => {
+    let current = true;
+    text(path).then((svg) => current && set(`data:image/svg+xml,${encodeURIComponent(svg)}`), () => undefined);
+    return () => { current = false; };
+  }, [path, again]);
+  return <div class="picture">{source && <img src={source} alt={`Graph of ${of}`} />}</div>;
+}
+
+export function Section({ title, note, children }: { title: string; note?: ComponentChildren; children: ComponentChildren }) {
+  return <section><header><h2>{title}</h2>{note && <span class="quiet">{note}</span>}</header>{children}</section>;
+}
+
+export function Wrong({ what }: { what: string | null }) {
+  return what ? <p class="wrong" role="alert">{what}</p> : null;
+}
+
+export function Empty({ children }: { children: ComponentChildren }) {
+  return <p class="empty">{children}</p>;
+}
+
+/** Asks before anything is changed; `act` does it, and what it throws is shown here. */
+export function Confirm(props: {
+  title: string; verb: string; grave?: boolean; act: () => Promise<unknown>; close: () => void; children: ComponentChildren;
+}) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [wrong, setWrong] = useState<string | null>(null);
+  const [busy, setBusy] = useState(false);
+  useEffect(() => dialog.current?.showModal(), []);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    setBusy(true);
+    try {
+      await props.act();
+      props.close();
+    } catch (error) {
+      setWrong(said(error));
+      setBusy(false);
+    }
+  };
+  return (
+    <dialog ref={dialog} onClose={props.close}>
+      <form onSubmit={submit}>
+        <h2>{props.title}</h2>
+        {props.children}
+        <Wrong what={wrong} />
+        <footer>
+          <button type="button" onClick={props.close}>Not now</button>
+          <button type="submit" class={props.grave ? "grave" : "main"} disabled={busy}>{props.verb}</button>
+        </footer>
+      </form>
+    </dialog>
+  );
+}
+
+export const said = (error: unknown) => (error instanceof Problem || error instanceof SyntaxError ? error.message : String(error));
+
+/** What is read from the API, read again when the path or `again` changes; the old stays until the new is there. */
+export function useRead<T>(path: string, reading: (path: string) => Promise<T>, again?: unknown): [T | null, string | null] {
+  const [found, set] = useState<[T | null, string | null]>([null, null]);
+  useEffect(() => {
+    let current = true;
+    reading(path).then((value) => current && set([value, null]), (error) => current && set([null, said(error)]));
+    return () => { current = false; };
+  }, [path, again]);
+  return found;
+}

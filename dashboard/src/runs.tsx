@@ -1,0 +1,150 @@
+// The list of runs. Filters stand in the address; `key=value` asks the server, other words search what is shown.
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { go, link, type Place } from "./address";
+import { address, follow, read, type Summary, type Version } from "./api";
+import { between, duration, Empty, said, State, Time, useRead, Wrong } from "./parts";
+
+const STATUSES = ["running", "waiting", "paused", "blocked", "compensating", "completed", "compensated", "failed",
+  "compensation_failed", "cancelled", "terminated"];
+
+interface Filters { status: string[]; workflow: string; words: string }
+interface Page { runs: Summary[]; next: string | null; place: string }
+
+const filtersOf = (query: URLSearchParams): Filters =>
+  ({ status: query.getAll("status"), workflow: query.get("workflow") ?? "", words: query.get("q") ?? "" });
+
+function queryOf({ status, workflow, words }: Filters): URLSearchParams {
+  return new URLSearchParams([...status.map((one) => ["status", one]), ...(workflow ? [["workflow", workflow]] : []), ...(words ? [["q", words]] : [])]);
+}
+
+const termsOf = (words: string) => words.split(/\s+/).filter(Boolean);
+const wheresOf = (words: string) => termsOf(words).filter((term) => /^[^=]+=.+/.test(term));
+
+function asked({ status, workflow, words }: Filters, cursor?: string) {
+  return address("runs", { counts: "false", status, where: wheresOf(words), ...(workflow && { workflow }), ...(cursor && { cursor }) });
+}
+
+function fits(run: Summary, { status, workflow, words }: Filters): boolean {
+  const wheres = wheresOf(words).map((term) => [term.slice(0, term.indexOf("=")), term.slice(term.indexOf("=") + 1)]);
+  return (!status.length || status.includes(run.status)) && (!workflow || run.workflow === workflow)
+    && wheres.every(([key, value]) => String(run.attributes[key]) === value);
+}
+
+function says(run: Summary, words: string): boolean {
+  const plain = termsOf(words).filter((term) => !term.includes("=")).map((term) => term.toLowerCase());
+  const all = `${run.id} ${run.workflow} ${JSON.stringify(run.attributes)} ${run.error?.message ?? ""}`.toLowerCase();
+  return plain.every((term) => all.includes(term));
+}
+
+/** The runs that fit, kept true by the stream: read, then followed from where the reading stood. */
+function useRuns(filters: Filters, heard: (live: boolean) => void) {
+  const [page, setPage] = useState<Page | null>(null);
+  const [wrong, setWrong] = useState<string | null>(null);
+  const [round, setRound] = useState(0);
+  const question = asked(filters);
+  useEffect(() => {
+    let stop = () => {};
+    let current = true;
+    const changed = (run: Summary) => setPage((known) => {
+      if (!known) return known;
+      const at = known.runs.findIndex(({ id }) => id === run.id);
+      if (!fits(run, filters)) return at < 0 ? known : { ...known, runs: known.runs.toSpliced(at, 1) };
+      if (at >= 0) return { ...known, runs: known.runs.with(at, run) };
+      const before = known.runs.findIndex((other) => other.created_at <= run.created_at);
+      if (before < 0 && known.next) return known; // older than what is shown
+      return { ...known, runs: known.runs.toSpliced(before < 0 ? known.runs.length : before, 0, run) };
+    });
+    read<Page>(question).then((found) => {
+      if (!current) return;
+      setPage(found);
+      setWrong(null);
+      stop = follow(address("events", { after: found.place }), { run: changed, reset: () => setRound(round + 1) }, heard);
+    }, (error) => current && setWrong(said(error)));
+    return () => { current = false; stop(); };
+  }, [question, round]);
+  const more = async () => {
+    const next = await read<Page>(asked(filters, page!.next!));
+    setPage((known) => known && { ...known, runs: [...known.runs, ...next.runs], next: next.next });
+  };
+  return { page, wrong, more };
+}
+
+export function Runs({ place, heard }: { place: Place; heard: (live: boolean) => void }) {
+  const filters = filtersOf(place.query);
+  const { page, wrong, more } = useRuns(filters, heard);
+  const [catalog] = useRead(address("workflows"), read<{ workflows: Version[] }>);
+  const shown = useMemo(() => page?.runs.filter((run) => says(run, filters.words)) ?? [], [page, filters.words]);
+  const search = useRef<HTMLInputElement>(null);
+  const chosen = useKeys(shown, search);
+  const set = (changed: Partial<Filters>) => go(link([], queryOf({ ...filters, ...changed })), true);
+  const names = [...new Set(catalog?.workflows.map(({ name }) => name))];
+  const toggle = (status: string) =>
+    set({ status: filters.status.includes(status) ? filters.status.filter((one) => one !== status) : [...filters.status, status] });
+  return (
+    <main>
+      <div class="heading"><h1>Runs</h1><a class="button main" href={link(["workflows"])}>Start a run</a></div>
+      <div class="filters">
+        <input ref={search} type="search" aria-label="Search" placeholder="Search, or customer=c-1" value={filters.words}
+          onInput={(event) => set({ words: event.currentTarget.value })} />
+        <select aria-label="Workflow" value={filters.workflow} onChange={(event) => set({ workflow: event.currentTarget.value })}>
+          <option value="">All workflows</option>
+          {names.map((name) => <option key={name}>{name}</option>)}
+        </select>
+      </div>
+      <div class="chips" role="group" aria-label="Status">
+        {STATUSES.map((status) => (
+          <button key={status} aria-pressed={filters.status.includes(status)} onClick={() => toggle(status)}><State of={status} /></button>
+        ))}
+      </div>
+      <Wrong what={wrong} />
+      {page && !shown.length && <Empty>{queryOf(filters).size ? "No run fits these filters." : "No runs yet. Start one of a deployed workflow."}</Empty>}
+      {shown.length > 0 && <ol class="runs">{shown.map((run, at) => <Row key={run.id} run={run} chosen={at === chosen} />)}</ol>}
+      {page?.next && <button class="more" onClick={more}>Show older runs</button>}
+      <p class="keys quiet"><kbd>j</kbd> <kbd>k</kbd> move <kbd>enter</kbd> open <kbd>/</kbd> search</p>
+    </main>
+  );
+}
+
+function Row({ run, chosen }: { run: Summary; chosen: boolean }) {
+  const row = useRef<HTMLLIElement>(null);
+  useEffect(() => { if (chosen) row.current?.scrollIntoView({ block: "nearest" }); }, [chosen]);
+  return (
+    <li ref={row} class={chosen ? "chosen" : ""}>
+      <a href={link(["runs", run.id])}>
+        <State of={run.status} />
+        <span class="who"><b>{run.workflow}</b><span class="mono quiet">{run.id}</span></span>
+        <span class="what">{nowAt(run)}</span>
+        <span class="attributes">{Object.entries(run.attributes).map(([key, value]) => <span key={key} class="tag">{key} <b>{String(value)}</b></span>)}</span>
+        <span class="when quiet"><Time at={run.created_at} />{run.completed_at && <span>{duration(between(run.started_at ?? run.created_at, run.completed_at))}</span>}</span>
+      </a>
+    </li>
+  );
+}
+
+function nowAt(run: Summary): string {
+  if (run.error) return run.error.message;
+  const [waiting] = run.waiting_for;
+  if (waiting?.names.length) return `waits for ${waiting.names.join(" or ")}`;
+  if (waiting) return `waits for a ${waiting.kind}`;
+  return run.current_steps.length ? `at ${run.current_steps.join(", ")}` : "";
+}
+
+/** Which run the keyboard is at; -1 for none. */
+function useKeys(runs: Summary[], search: { current: HTMLInputElement | null }): number {
+  const [id, setId] = useState<string | null>(null);
+  const at = runs.findIndex((run) => run.id === id);
+  useEffect(() => {
+    const pressed = (event: KeyboardEvent) => {
+      const typing = event.target instanceof HTMLElement && event.target.matches("input, select, textarea");
+      if (typing && event.key === "Escape") (event.target as HTMLElement).blur();
+      if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      const move = { j: 1, k: -1 }[event.key];
+      if (move) setId(runs[Math.max(0, Math.min(runs.length - 1, at + move))]?.id ?? null);
+      else if (event.key === "Enter" && at >= 0 && !(event.target as HTMLElement).matches("a, button")) go(link(["runs", runs[at].id]));
+      else if (event.key === "/") { event.preventDefault(); search.current?.focus(); }
+    };
+    addEventListener("keydown", pressed);
+    return () => removeEventListener("keydown", pressed);
+  }, [runs, at]);
+  return at;
+}
