@@ -14,7 +14,7 @@ TEMPORAL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flowctl-temporal/$(strip $(TE
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins scenarios test lint format types temporal demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
+.PHONY: help setup plugins scenarios dashboard test lint format types temporal demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -55,6 +55,9 @@ $(SCENARIOS)/.built: $(STAMP) requirements/scenarios.lock
 
 $(PLAYS:%=scenario-%): scenario-%: scenarios
 	@$(BESIDE) $(BIN)/python examples/$*/play_*.py
+
+dashboard: ## build the dashboard into the package, with its types checked; needs npm
+	cd dashboard && npm ci --no-audit --no-fund && npm run build
 
 test: setup lint types plugins scenarios ## all that must hold: lint, format, types, tests, those of plugins and scenarios included
 	$(BIN)/python -m pytest -q

@@ -12,7 +12,7 @@ export interface Step {
 export interface Summary {
   id: string; workflow: string; version: number; status: string; error: Failure | null; current_steps: string[];
   waiting_for: Waiting[]; attributes: { [key: string]: Json }; principal: string | null; parent_id: string | null;
-  created_at: string; started_at: string | null; completed_at: string | null; history_length: number;
+  created_at: string; started_at: string | null; completed_at: string | null;
   blocked: Json; saga: { [key: string]: string[] };
 }
 export interface Run extends Summary { input: Json; output: Json; steps: Step[]; step_counts: { [status: string]: number } | null }

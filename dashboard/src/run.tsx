@@ -6,33 +6,27 @@ import { Commands } from "./commands";
 import { between, Data, duration, Empty, Picture, Section, State, Time, useRead, Wrong } from "./parts";
 import { Waterfall } from "./waterfall";
 
-const RECENT = 300;
+const KEPT = 1000;
+const SHOWN = 300;
 
-/** The last entries of the history, and a number that grows whenever something happened. */
-function useHistory(run: Run | null, heard: (live: boolean) => void): [Entry[], number] {
+/** The last entries of the history, and a number that grows whenever the run stands otherwise. */
+function useHistory(id: string, heard: (live: boolean) => void): [Entry[], number] {
   const [entries, setEntries] = useState<Entry[]>([]);
   const [changes, setChanges] = useState(0);
-  const id = run?.id;
   useEffect(() => {
-    if (!run) return;
     let due: number | undefined;
-    const changed = () => { due ??= window.setTimeout(() => { due = undefined; setChanges((n) => n + 1); }, 60); };
-    const after = run.history_length - RECENT;
-    const stop = follow(address(runPath(run.id, "/events"), after > 0 ? { after } : {}), {
-      history: (lines: Entry[]) => { setEntries((known) => [...known, ...lines].slice(-RECENT * 4)); changed(); },
-      run: changed,
-    }, heard);
-    return () => { stop(); clearTimeout(due); setEntries([]); };
+    const soon = () => { due ??= window.setTimeout(() => { due = undefined; setChanges((n) => n + 1); }, 60); };
+    const more = (lines: Entry[]) => setEntries((known) => [...known, ...lines].slice(-KEPT));
+    const stop = follow(address(runPath(id, "/events")), { history: more, run: soon }, heard);
+    return () => { stop(); clearTimeout(due); };
   }, [id]);
   return [entries, changes];
 }
 
 export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => void }) {
-  const [round, setRound] = useState(0);
+  const [entries, round] = useHistory(id, heard);
   const [run, wrong] = useRead(address(runPath(id)), read<Run>, round);
   const [actions] = useRead(address(runPath(id, "/actions")), read<Actions>, round);
-  const [entries, changes] = useHistory(run, heard);
-  useEffect(() => setRound(changes), [changes]);
   if (!run) return <main><Wrong what={wrong} /></main>;
   const done = Object.values(run.step_counts ?? {}).reduce((sum, count) => sum + count, 0);
   return (
@@ -55,7 +49,7 @@ export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => v
           {run.output !== null && <Section title="Output"><Data of={run.output} /></Section>}
         </div>
       </div>
-      <Section title="History" note={`${run.history_length + 1} entries`}><History entries={entries} /></Section>
+      <Section title="History" note={entries.length > SHOWN ? `the last ${SHOWN} lines` : "newest first"}><History entries={entries} /></Section>
     </main>
   );
 }
@@ -82,7 +76,7 @@ function Facts({ run, live }: { run: Run; live: boolean }) {
 function History({ entries }: { entries: Entry[] }) {
   return (
     <ol class="history">
-      {entries.toReversed().slice(0, RECENT).map(({ seq, at, path, kind, attempt, ...more }, index) => (
+      {entries.toReversed().slice(0, SHOWN).map(({ seq, at, path, kind, attempt, ...more }, index) => (
         <li key={entries.length - index}>
           <details>
             <summary>
