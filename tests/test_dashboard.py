@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
@@ -36,6 +36,7 @@ input:
   properties:
     customer: {type: string}
     pieces: {type: integer, default: 1}
+    gifts: {type: array, items: {type: string}, default: []}
 signals:
   approve:
     description: A manager agrees.
@@ -121,6 +122,12 @@ def state(page: Page) -> Locator:
     return page.locator(".heading .state")
 
 
+def data(page: Page, title: str) -> Any:
+    """The JSON beneath a title."""
+    shown = page.locator("section", has=page.get_by_role("heading", name=title, exact=True)).locator("pre")
+    return json.loads(shown.inner_text())
+
+
 def test_the_dashboard_was_built_from_its_sources() -> None:
     """If this fails: make dashboard."""
     named = ["index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.js"]
@@ -157,9 +164,11 @@ def test_a_run_is_started_waits_gets_its_signal_and_completes_without_a_reload(p
     page.get_by_role("button", name="Start a run").click()
     page.get_by_label("customer").fill("ada")
     page.get_by_label("pieces").fill("2")
+    page.get_by_label("gifts").fill("ribbon\ncard")
     page.get_by_role("button", name="Start", exact=True).click()
 
     expect(state(page)).to_have_text("waiting")
+    assert data(page, "Input") == {"customer": "ada", "pieces": 2, "gifts": ["ribbon", "card"]}
     expect(page.locator(".facts")).to_contain_text("approve")
     expect(page.get_by_role("img", name="Graph of order")).to_be_visible()
     page.get_by_role("button", name="Send approve").click()
@@ -168,8 +177,8 @@ def test_a_run_is_started_waits_gets_its_signal_and_completes_without_a_reload(p
     page.get_by_role("button", name="Send", exact=True).click()
 
     expect(state(page)).to_have_text("completed")
-    output = page.locator("section", has=page.get_by_role("heading", name="Output")).locator("pre")
-    assert json.loads(output.inner_text()) == {"by": "grace", "express": True}
+    expect(page.get_by_role("heading", name="Output")).to_be_visible()
+    assert data(page, "Output") == {"by": "grace", "express": True}
     expect(page.locator("dialog")).to_have_count(0)
     assert loads == []
 
@@ -240,3 +249,29 @@ def test_an_input_that_is_refused_says_why_and_nothing_is_lost(page: Page) -> No
     page.get_by_role("button", name="Start", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("pieces is not JSON")
     expect(page.get_by_label("customer")).to_have_value("ada")
+
+
+@browsing
+def test_a_run_is_paused_and_let_go_on_and_repeated_and_the_two_are_compared(
+    page: Page, served: Served
+) -> None:
+    served.start("order-1", "ada")
+    page.get_by_role("link", name="order-1").click()
+    expect(state(page)).to_have_text("waiting")
+    for command, verb, then in (("Pause", "Pause", "paused"), ("Unpause", "Unpause", "waiting")):
+        page.get_by_role("button", name=command, exact=True).click()
+        page.get_by_role("dialog").get_by_role("button", name=verb).click()
+        expect(state(page)).to_have_text(then)
+    page.get_by_role("button", name="Replay").click()
+    page.get_by_label("From").select_option("approval")
+    page.get_by_role("dialog").get_by_role("button", name="Replay").click()
+    expect(page.locator("h1 + p")).not_to_have_text("order-1")
+    expect(state(page)).to_have_text("waiting")
+    page.get_by_role("button", name="Terminate").click()
+    page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
+    expect(state(page)).to_have_text("terminated")
+    page.get_by_role("link", name="Compare").last.click()
+    page.get_by_label("Another run").fill("order-1")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".difference").first).to_contain_text("terminated")
+    expect(page.locator(".difference").first).to_contain_text("waiting")

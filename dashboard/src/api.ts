@@ -19,7 +19,7 @@ export interface Run extends Summary { input: Json; output: Json; steps: Step[];
 export interface Entry { seq: number; at: string; path: string; kind: string; attempt: number; [more: string]: Json }
 export interface Schema {
   type?: string | string[]; title?: string; description?: string; default?: Json; enum?: Json[];
-  properties?: { [name: string]: Schema }; required?: string[];
+  properties?: { [name: string]: Schema }; required?: string[]; items?: Schema;
 }
 export interface Signal { name: string; description: string | null; payload_schema: Schema | null; awaited: boolean }
 export interface Actions { id: string; status: string; live: boolean; commands: { [name: string]: string }; signals: Signal[] }

@@ -1,11 +1,18 @@
-// Fields for a JSON schema: one for each property, and JSON for what has no field of its own. The server judges.
+// Fields for a JSON schema: one for each property, what is required first; texts of a list are lines, and what has no
+// field of its own is JSON. The server judges.
 import type { Json, Schema } from "./api";
 
 export type Draft = { [name: string]: string };
 
 const WHOLE = "";
-const fieldsOf = (schema: Schema): [string, Schema][] => schema.properties ? Object.entries(schema.properties) : [[WHOLE, schema]];
 const isText = (schema: Schema) => schema.type === "string";
+const isLines = (schema: Schema) => schema.type === "array" && schema.items?.type === "string" && !schema.items.enum;
+
+function fieldsOf({ properties, required = [], ...rest }: Schema): [string, Schema][] {
+  if (!properties) return [[WHOLE, rest]];
+  const rank = (name: string) => (required.includes(name) ? required.indexOf(name) : required.length);
+  return Object.entries(properties).toSorted(([one], [other]) => rank(one) - rank(other));
+}
 
 /** What was typed, as the data it stands for; what was left empty is left out. */
 export function valueOf(schema: Schema, draft: Draft): Json {
@@ -17,6 +24,7 @@ export function valueOf(schema: Schema, draft: Draft): Json {
 function parsed(name: string, schema: Schema, typed: string): Json {
   if (schema.enum) return schema.enum[Number(typed)];
   if (isText(schema)) return typed;
+  if (isLines(schema)) return typed.split("\n").filter(Boolean);
   try {
     return JSON.parse(typed);
   } catch {
@@ -39,7 +47,8 @@ function Field(props: { name: string; schema: Schema; required: boolean; value: 
   const { name, schema, required, value } = props;
   const type = [schema.type].flat()[0];
   const shared = { name, required, value, onInput: (event: Event) => props.change((event.target as HTMLInputElement).value) };
-  const preset = schema.default === undefined ? "" : isText(schema) ? String(schema.default) : JSON.stringify(schema.default);
+  const preset = schema.default === undefined ? "" : typeof schema.default === "string" ? schema.default : JSON.stringify(schema.default);
+  const hint = isLines(schema) ? "one a line" : type === "array" ? '["…"]' : "JSON";
   if (schema.enum || type === "boolean") {
     const choices: [string, string][] = schema.enum ? schema.enum.map((one, at) => [String(at), String(one)]) : [["true", "yes"], ["false", "no"]];
     return (
@@ -53,5 +62,5 @@ function Field(props: { name: string; schema: Schema; required: boolean; value: 
     return <input type="number" step={type === "integer" ? 1 : "any"} placeholder={preset} {...shared} />;
   }
   if (isText(schema)) return <input type="text" placeholder={preset} {...shared} />;
-  return <textarea rows={3} spellcheck={false} placeholder={preset || (type === "array" ? '["…"]' : "JSON")} {...shared} />;
+  return <textarea rows={3} spellcheck={false} placeholder={preset || hint} {...shared} />;
 }

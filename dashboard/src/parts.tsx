@@ -30,6 +30,16 @@ export function duration(milliseconds: number): string {
 
 export const between = (from: string, to: string | null) => (to ? Date.parse(to) : Date.now()) - Date.parse(from);
 
+/** Draws again every second, for what says how long something has been going on. */
+export function useClock(ticking: boolean): void {
+  const [, tick] = useState(0);
+  useEffect(() => {
+    if (!ticking) return;
+    const clock = setInterval(() => tick((n) => n + 1), 1000);
+    return () => clearInterval(clock);
+  }, [ticking]);
+}
+
 export function Time({ at }: { at: string }) {
   const when = new Date(at);
   const today = when.toDateString() === new Date().toDateString();

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { link } from "./address";
 import { address, follow, read, runPath, type Actions, type Entry, type Run } from "./api";
 import { Commands } from "./commands";
-import { between, Data, duration, Empty, Picture, Section, State, Time, useRead, Wrong } from "./parts";
+import { between, Data, duration, Empty, Picture, Section, State, Time, useClock, useRead, Wrong } from "./parts";
 import { Waterfall } from "./waterfall";
 
 const KEPT = 1000;
@@ -27,6 +27,7 @@ export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => v
   const [entries, round] = useHistory(id, heard);
   const [run, wrong] = useRead(address(runPath(id)), read<Run>, round);
   const [actions] = useRead(address(runPath(id, "/actions")), read<Actions>, round);
+  useClock(run !== null && !run.completed_at);
   if (!run) return <main><Wrong what={wrong} /></main>;
   const done = Object.values(run.step_counts ?? {}).reduce((sum, count) => sum + count, 0);
   return (
