@@ -109,10 +109,16 @@ export const said = (error: unknown) => (error instanceof Problem || error insta
 /** What is read from the API, read again when the path or `again` changes; the old stays until the new is there. */
 export function useRead<T>(path: string, reading: (path: string) => Promise<T>, again?: unknown): [T | null, string | null] {
   const [found, set] = useState<[T | null, string | null]>([null, null]);
+  const reads = useRef({ asked: 0, shown: 0 });
   useEffect(() => {
-    let current = true;
-    reading(path).then((value) => current && set([value, null]), (error) => current && set([null, said(error)]));
-    return () => { current = false; };
+    const number = ++reads.current.asked;
+    // An answer that was overtaken is dropped; one that is only followed by another is shown, or a busy run never would be.
+    const show = (value: T | null, wrong: string | null) => {
+      if (number < reads.current.shown) return;
+      reads.current.shown = number;
+      set([value, wrong]);
+    };
+    reading(path).then((value) => show(value, null), (error) => show(null, said(error)));
   }, [path, again]);
   return found;
 }

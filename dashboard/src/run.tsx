@@ -8,16 +8,30 @@ import { Waterfall } from "./waterfall";
 
 const KEPT = 1000;
 const SHOWN = 300;
+const TOGETHER = 100; // milliseconds
 
-/** The last entries of the history, and a number that grows whenever the run stands otherwise. */
+/**
+ * The last lines of the history, and a number that grows whenever the run stands otherwise. Thousands of events may come
+ * at once, so what came is shown together, a few times a second.
+ */
 function useHistory(id: string, heard: (live: boolean) => void): [Entry[], number] {
   const [entries, setEntries] = useState<Entry[]>([]);
   const [changes, setChanges] = useState(0);
   useEffect(() => {
     let due: number | undefined;
-    const soon = () => { due ??= window.setTimeout(() => { due = undefined; setChanges((n) => n + 1); }, 60); };
-    const more = (lines: Entry[]) => setEntries((known) => [...known, ...lines].slice(-KEPT));
-    const stop = follow(address(runPath(id, "/events")), { history: more, run: soon }, heard);
+    let news: Entry[] = [];
+    let stands = false;
+    const show = () => {
+      const [lines, changed] = [news, stands];
+      [due, news, stands] = [undefined, [], false];
+      if (lines.length) setEntries((known) => [...known, ...lines].slice(-KEPT));
+      if (changed) setChanges((n) => n + 1);
+    };
+    const soon = () => { due ??= window.setTimeout(show, TOGETHER); };
+    const stop = follow(address(runPath(id, "/events")), {
+      history: (lines: Entry[]) => { news.push(...lines); soon(); },
+      run: () => { stands = true; soon(); },
+    }, heard);
     return () => { stop(); clearTimeout(due); };
   }, [id]);
   return [entries, changes];
