@@ -76,6 +76,9 @@ export function Runs({ place, heard }: { place: Place; heard: (live: boolean) =>
   const shown = useMemo(() => page?.runs.filter((run) => says(run, filters.words)) ?? [], [page, filters.words]);
   const search = useRef<HTMLInputElement>(null);
   const chosen = useKeys(shown, search);
+  useEffect(() => { // whoever types is ahead of the address
+    if (search.current && search.current !== document.activeElement) search.current.value = filters.words;
+  }, [filters.words]);
   const set = (changed: Partial<Filters>) => go(link([], queryOf({ ...filters, ...changed })), true);
   const names = [...new Set(catalog?.workflows.map(({ name }) => name))];
   const toggle = (status: string) =>
@@ -84,7 +87,7 @@ export function Runs({ place, heard }: { place: Place; heard: (live: boolean) =>
     <main>
       <div class="heading"><h1>Runs</h1><a class="button main" href={link(["workflows"])}>Start a run</a></div>
       <div class="filters">
-        <input ref={search} type="search" aria-label="Search" placeholder="Search, or customer=c-1" value={filters.words}
+        <input ref={search} type="search" aria-label="Search" placeholder="Search, or customer=c-1"
           onInput={(event) => set({ words: event.currentTarget.value })} />
         <select aria-label="Workflow" value={filters.workflow} onChange={(event) => set({ workflow: event.currentTarget.value })}>
           <option value="">All workflows</option>
@@ -139,7 +142,7 @@ function useKeys(runs: Summary[], search: { current: HTMLInputElement | null }):
       if (typing && event.key === "Escape") (event.target as HTMLElement).blur();
       if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
       const move = { j: 1, k: -1 }[event.key];
-      if (move) setId(runs[Math.max(0, Math.min(runs.length - 1, at + move))]?.id ?? null);
+      if (move) setId((known) => runs[Math.max(0, Math.min(runs.length - 1, runs.findIndex((run) => run.id === known) + move))]?.id ?? null);
       else if (event.key === "Enter" && at >= 0 && !(event.target as HTMLElement).matches("a, button")) go(link(["runs", runs[at].id]));
       else if (event.key === "/") { event.preventDefault(); search.current?.focus(); }
     };
