@@ -57,7 +57,7 @@ $(PLAYS:%=scenario-%): scenario-%: scenarios
 	@$(BESIDE) $(BIN)/python examples/$*/play_*.py
 
 dashboard: ## build the dashboard into the package, with its types checked; needs npm
-	cd dashboard && npm ci --no-audit --no-fund && npm run build
+	cd dashboard && npm install --omit-lockfile-registry-resolved --no-audit --no-fund && npm run build
 
 test: setup lint types plugins scenarios ## all that must hold: lint, format, types, tests, those of plugins and scenarios included
 	$(BIN)/python -m pytest -q

@@ -215,7 +215,6 @@ def test_the_list_is_live_and_its_filters_stand_in_the_address(page: Page, serve
     expect(rows).to_have_count(0)
 
 
-@pytest.mark.xfail(strict=False, reason="keys that follow each other fast are lost now and then")
 @browsing
 def test_the_keyboard_goes_through_the_list(page: Page, served: Served) -> None:
     served.start("order-1", "ada")

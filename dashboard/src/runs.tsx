@@ -132,22 +132,29 @@ function nowAt(run: Summary): string {
   return run.current_steps.length ? `at ${run.current_steps.join(", ")}` : "";
 }
 
-/** Which run the keyboard is at; -1 for none. */
+/** Which run the keyboard is at; -1 for none. Keys may follow each other faster than the page is drawn: what they
+ * have done so far is in `now`, which does not wait for that. */
 function useKeys(runs: Summary[], search: { current: HTMLInputElement | null }): number {
   const [id, setId] = useState<string | null>(null);
-  const at = runs.findIndex((run) => run.id === id);
+  const now = useRef({ runs, id });
+  now.current = { runs, id };
   useEffect(() => {
     const pressed = (event: KeyboardEvent) => {
       const typing = event.target instanceof HTMLElement && event.target.matches("input, select, textarea");
       if (typing && event.key === "Escape") (event.target as HTMLElement).blur();
       if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+      const { runs, id } = now.current;
+      const at = runs.findIndex((run) => run.id === id);
       const move = { j: 1, k: -1 }[event.key];
-      if (move) setId((known) => runs[Math.max(0, Math.min(runs.length - 1, runs.findIndex((run) => run.id === known) + move))]?.id ?? null);
-      else if (event.key === "Enter" && at >= 0 && !(event.target as HTMLElement).matches("a, button")) go(link(["runs", runs[at].id]));
+      if (move) {
+        const next = runs[Math.max(0, Math.min(runs.length - 1, at + move))]?.id ?? null;
+        now.current = { runs, id: next };
+        setId(next);
+      } else if (event.key === "Enter" && at >= 0 && !(event.target as HTMLElement).matches("a, button")) go(link(["runs", runs[at].id]));
       else if (event.key === "/") { event.preventDefault(); search.current?.focus(); }
     };
     addEventListener("keydown", pressed);
     return () => removeEventListener("keydown", pressed);
-  }, [runs, at]);
-  return at;
+  }, []);
+  return runs.findIndex((run) => run.id === id);
 }
