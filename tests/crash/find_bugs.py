@@ -25,7 +25,7 @@ SHORT: Mapping[str, Sequence[str]] = {
     "fail_everywhere": ("--points", "24", "--story", "saga"),
     "lose_power": ("--permille", "15", "--scenario", "an order"),
     "jump_clock": ("--rounds", "10"),
-    "rivals": ("--seconds", "4"),
+    "rivals": ("--seconds", "8"),
     "crowd": ("--seconds", "5", "--stops"),
 }
 """The harnesses, and how they are run here."""

@@ -130,7 +130,9 @@ class Stage:
         return Look.from_json(self._read(when))
 
     def _read(self, name: str) -> str:
-        return (self.folder / name).read_text(errors="replace")
+        """A process that was killed before it had begun has left none."""
+        file = self.folder / name
+        return file.read_text(errors="replace") if file.exists() else ""
 
     def _live(
         self, words: Command, plan: faults.Plan | None, look_before: bool, look_after: bool
