@@ -33,9 +33,8 @@ LONG = 4_000
 class Begin(msgspec.Struct, frozen=True):
     """``store`` is a packed store, in which the run ``run_id`` goes on. ``policies`` are those that its
     activities declare for themselves, ``settings`` the last to be asked, ``task_queue`` where it was started
-    (whoever only reads a run replays it elsewhere). ``indexed``: the search attributes
-    of ``index`` are registered. An attempt that was not heard of for ``heard_within`` milliseconds is lost. A
-    Temporal run of ``moves_at`` events continues as new.
+    (whoever only reads a run replays it elsewhere). An attempt that was not heard of for ``heard_within``
+    milliseconds is lost. A Temporal run of ``moves_at`` events continues as new.
     """
 
     run_id: str
@@ -43,7 +42,6 @@ class Begin(msgspec.Struct, frozen=True):
     policies: Mapping[str, Policy] = {}
     settings: Policy = Policy()
     task_queue: str = "default"
-    indexed: bool = False
     heard_within: int = HEARD_WITHIN
     moves_at: int = LONG
 
