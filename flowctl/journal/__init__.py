@@ -435,8 +435,8 @@ def decode_entry(row: tuple[int, str, str, int, int, int, bytes | str, bytes]) -
     """The inverse: from (seq, path, kind, attempt, generation, at, data, hash)."""
     seq, path, kind, attempt, generation, at, data, digest = row
     stored = _decoder.decode(data)
-    fact = Fact(path=path, kind=kind, at=at, attempt=attempt, generation=generation, data=stored.data)
-    return Entry(fact=fact, riders=stored.then, seq=seq, hash=digest)
+    # In the order of their fields: names take six times as long.
+    return Entry(Fact(path, kind, at, attempt, generation, stored.data), stored.then, seq, digest)
 
 
 class _Stored(msgspec.Struct):

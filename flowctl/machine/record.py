@@ -18,6 +18,9 @@ from flowctl.runtime import Answer
 _ANSWERS = frozenset({"completed", "failed", "timed_out"})
 """Kinds that open an entry when another run answers in place of the world."""
 
+_APART = frozenset({"lost", "recovered", "reopened"})
+"""Kinds that nobody asks for: they are about the run's being driven."""
+
 
 class Record:
     """What a run remembers. ``news`` is called when there is something to take after there was nothing.
@@ -56,9 +59,10 @@ class Record:
         self.passed: set[str] = set()
         self.recoveries = 0
         self.order = 0
-        for entry in entries:
-            for fact in entry.facts():
-                self._remember(fact)
+        for entry in entries:  # without ``Entry.facts``: this is what the recovery of a long run takes
+            self._remember(entry.fact)
+            for rider in entry.riders:
+                self._remember(rider)
 
     def take(self, path: str, kind: str, attempt: int = 0) -> Answer | None:
         """What was recorded there, if anything. Each fact is asked for once, and then forgotten."""
@@ -160,21 +164,24 @@ class Record:
         return Answer(data, answer.at, answer.order, served=True)
 
     def _remember(self, fact: Fact) -> None:
-        self.order += 1
+        self.order = order = self.order + 1
+        path, kind, data = fact.path, fact.kind, fact.data
+        if kind in _APART:
+            self._remember_apart(fact)
+        else:
+            self._facts[path, kind, fact.attempt] = Answer(data, fact.at, order, 0, "served" in data)
+        if "message" in data:
+            self.received.add(data["message"])
+        if not path:
+            self.standing.note(fact)
+
+    def _remember_apart(self, fact: Fact) -> None:
         if fact.kind == "lost":
             self._losses[fact.path, fact.attempt] = fact.data["count"]
         elif fact.kind == "recovered":
             self.recoveries = fact.attempt
-        elif fact.kind == "reopened":
-            self._reopen()
         else:
-            self._facts[fact.path, fact.kind, fact.attempt] = Answer(
-                fact.data, fact.at, self.order, served="served" in fact.data
-            )
-        if "message" in fact.data:
-            self.received.add(fact.data["message"])
-        if not fact.path:
-            self.standing.note(fact)
+            self._reopen()
 
     def _reopen(self) -> None:
         made = reopen(self._facts)
