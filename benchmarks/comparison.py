@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -31,7 +32,7 @@ from benchmarks.figures import Comparison, Row, Target, compared, keep, machine,
 from benchmarks.work import worker
 
 MEMORY = "/dev/shm"  # a disk in memory, not a place for temporary files
-LIMIT, OURS = "bare SQLite", "flowctl"
+LIMIT, BY_HAND, OURS = "bare SQLite", "bare SQLite, by hand", "flowctl"
 WAL, SHIPPED = "DBOS, SQLite with WAL", "DBOS, SQLite as shipped"
 
 Subject = Callable[[Path], float]
@@ -119,7 +120,7 @@ def at_once(rounds: int, quick: bool, dbos: Dbos | None) -> Row:
     runs = 100 if quick else 1000
     subjects: dict[str, Subject] = {
         OURS: lambda folder: steps.flowctl_at_once(folder, runs, work.STEPS),
-        LIMIT: lambda folder: steps.bare_group_commit(folder, runs, work.STEPS),
+        **_at_once_at_most(runs),
         "flowctl, in threads": lambda folder: work.rate(
             folder, work.workflow(["bench.thread"] * work.STEPS), runs
         ),
@@ -133,9 +134,7 @@ def at_once(rounds: int, quick: bool, dbos: Dbos | None) -> Row:
         rarely[WAL] = lambda folder: runs * work.STEPS / dbos.work(folder, "at_once", runs)
         rarely[SHIPPED] = lambda folder: runs * work.STEPS / dbos.work(folder, "at_once", runs, "delete")
     what = f"{runs:,} runs of {work.STEPS} steps at once"
-    return compared(
-        what, "steps/s", in_turn(rounds, subjects, rarely), {LIMIT: "at least 0.3", WAL: "at least 30"}
-    )
+    return compared(what, "steps/s", in_turn(rounds, subjects, rarely), _AT_ONCE | {WAL: "at least 30"})
 
 
 def by_two(rounds: int, quick: bool, dbos: Dbos | None) -> Row | None:
@@ -147,11 +146,23 @@ def by_two(rounds: int, quick: bool, dbos: Dbos | None) -> Row | None:
     runs = 100 if quick else 1000
     subjects: dict[str, Subject] = {
         OURS: lambda folder: steps.flowctl_processes(folder, runs, work.STEPS),
-        LIMIT: lambda folder: steps.bare_group_commit(folder, runs, work.STEPS),
+        **_at_once_at_most(runs),
         "flowctl, one process": lambda folder: steps.flowctl_at_once(folder, runs, work.STEPS),
     }
     what = f"{runs:,} runs of {work.STEPS} steps at once, by two processes"
-    return compared(what, "steps/s", in_turn(rounds, subjects, {}), {LIMIT: "at least 0.3"})
+    return compared(what, "steps/s", in_turn(rounds, subjects, {}), _AT_ONCE)
+
+
+_AT_ONCE = {LIMIT: "at least 0.3", BY_HAND: "at least 0.3"}
+
+
+def _at_once_at_most(runs: int) -> dict[str, Subject]:
+    """The limits of many runs at once: rows that were made before, and rows that each task makes."""
+    makes = {LIMIT: steps.made_before, BY_HAND: steps.by_hand}
+    return {
+        who: partial(steps.bare_group_commit, runs=runs, steps=work.STEPS, make=make)
+        for who, make in makes.items()
+    }
 
 
 def recovery(rounds: int, quick: bool, dbos: Dbos | None) -> Row:

@@ -60,13 +60,16 @@ def rows(restate: Restate, rounds: int, quick: bool) -> list[Row]:
         OURS: lambda folder: steps.flowctl_at_once(folder, runs, work.STEPS),
         RESTATE: lambda folder: runs * work.STEPS / restate.work(folder, "at_once", runs),
     }
+    by_two: dict[str, Subject] = {
+        "flowctl, two processes": lambda folder: steps.flowctl_processes(folder, runs, work.STEPS),
+        RESTATE: at_once[RESTATE],
+    }
+    what = f"beside Restate: {runs:,} runs of {work.STEPS} steps at once"
     return [
         compared("beside Restate: one run, step after step", "steps/s", in_turn(rounds, sequential, {}), {}),
+        compared(what, "steps/s", in_turn(rounds, at_once, {}), {RESTATE: "at least 10"}),
         compared(
-            f"beside Restate: {runs:,} runs of {work.STEPS} steps at once",
-            "steps/s",
-            in_turn(rounds, at_once, {}),
-            {RESTATE: "at least 10"},
+            f"{what}, by two processes", "steps/s", in_turn(rounds, by_two, {}), {RESTATE: "at least 10"}
         ),
     ]
 
