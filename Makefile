@@ -11,6 +11,8 @@ PLAYS := order-fulfilment image-processing user-signup report
 BESIDE := PYTHONPATH=$(CURDIR)/$(PLUGINS):$(CURDIR)/$(SCENARIOS)
 TEMPORAL_VERSION := v1.5.1 # the last that `go install` can build
 TEMPORAL := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flowctl-temporal/$(strip $(TEMPORAL_VERSION))/temporal
+# A file's tests stay together, for what they share; the long ones are among the first that there are.
+AT_ONCE := -n auto --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -60,7 +62,7 @@ dashboard: ## build the dashboard into the package, with its types checked; need
 	cd dashboard && npm install --omit-lockfile-registry-resolved --no-audit --no-fund && npm run build
 
 test: setup lint types plugins scenarios ## all that must hold: lint, format, types, tests, those of plugins and scenarios included
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(AT_ONCE)
 	PYTHONPATH=$(CURDIR)/$(PLUGINS) $(BIN)/python -m pytest -q plugins
 	$(MAKE) --no-print-directory -j2 $(PLAYS:%=tests-of-%)
 
