@@ -604,6 +604,11 @@ def test_an_example_ends_as_its_story_says(story: str, flowctl: Command, tmp_pat
         exits = told.exits if sent == len(told.signals) else 3
         shown = json.loads(flowctl("resume", "@last", "--json", exits=exits).stdout)
 
+    assert_ended(told, shown, tmp_path / DATABASES[told.example])
+
+
+def assert_ended(told: Story, shown: Mapping[str, Any], database: Path) -> None:
+    """The run, by its status document, and the services' books are as the story says."""
     assert shown["status"] == told.status
     assert (shown["error"] or {}).get("type") == told.error
     undone = shown["saga"]["undone"] if told.undone is None else list(told.undone)
@@ -615,7 +620,6 @@ def test_an_example_ends_as_its_story_says(story: str, flowctl: Command, tmp_pat
     assert {path: steps[path]["attempt"] for path in told.attempts} == told.attempts
     if told.output is not None:
         assert shown["output"] == told.output
-    database = tmp_path / DATABASES[told.example]
     assert {query: rows(query, database) for query in told.books} == told.books
 
 

@@ -277,7 +277,8 @@ class TemporalBackend:
         children = [each["names"][0] for each in run.waiting_for or () if each["kind"] == "child"]
         for child in children:
             with contextlib.suppress(RunNotFound):
-                if not await self._is_at_rest((await self._look(child)).run, until):
+                found = (await self._look(child)).run  # of one that has ended the run is about to hear
+                if found.status in ENDED or not await self._is_at_rest(found, until):
                     return False
         return run.wake_at is None or run.wake_at > until
 

@@ -7,11 +7,12 @@ What an address leaves out comes from where Temporal's own tools look: the varia
 from __future__ import annotations
 
 import dataclasses
+import re
 import urllib.parse
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from flowctl.errors import Unreachable, UsageError
@@ -56,21 +57,52 @@ class Address:
 
 
 async def connect(address: Address) -> Client:
-    """A client, and the certainty that somebody answers and has the namespace. ``Unreachable``."""
-    config = ClientConfig.load_client_connect_config()
-    target = address.target or config.get("target_host") or f"localhost:{PORT}"
-    namespace = address.namespace or config.get("namespace") or "default"
-    config |= {"target_host": target, "namespace": namespace}
+    """A client, and the certainty that somebody answers and has the namespace. ``Unreachable``,
+    ``UsageError``.
+    """
+    config = _configured(address)
     global in_use
     in_use = True
     try:
         client = await Client.connect(**config)
-        await _look(client)
     except RuntimeError as error:
-        raise Unreachable(
-            f"no Temporal server answers at {target}", hint="`flowctl temporal dev` starts one here"
-        ) from error
+        raise _unreachable(error, config) from error
+    await _look(client)
     return client
+
+
+def _configured(address: Address) -> ClientConnectConfig:
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UsageError(f"Temporal's own configuration cannot be read: {error}", hint=_CONFIGURED) from error
+    target = address.target or config.get("target_host") or f"localhost:{PORT}"
+    namespace = address.namespace or config.get("namespace") or "default"
+    return config | {"target_host": target, "namespace": namespace}
+
+
+def _unreachable(error: RuntimeError, config: ClientConnectConfig) -> Unreachable:
+    """Why there is no connection. That somebody answered, and refused, only the text of the error says."""
+    found = _REFUSED.search(str(error))
+    status = getattr(RPCStatusCode, _WORDS.sub("_", found[1]).upper(), None) if found is not None else None
+    if status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
+        said, hint = _REFUSALS[status]
+        return Unreachable(said.format(namespace=config["namespace"]), hint=hint)
+    target = config["target_host"]
+    if config.get("tls") or (config.get("tls") is None and config.get("api_key")):
+        return Unreachable(
+            f"no Temporal server answers with TLS at {target}",
+            hint="an API key brings TLS along; TEMPORAL_TLS=false is for a server without it",
+        )
+    return Unreachable(
+        f"no Temporal server answers at {target}", hint="`flowctl temporal dev` starts one here"
+    )
+
+
+_REFUSED = re.compile(r"Status \{ code: (\w+)")
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+_CONFIGURED = "look at the variables TEMPORAL_… and at temporal.toml"
 
 
 async def _look(client: Client) -> None:

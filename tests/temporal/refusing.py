@@ -1,0 +1,140 @@
+"""A gRPC server that refuses every call, and a gate before a real one that can be shut while it is used.
+
+Of HTTP/2 it speaks as much as a refusal takes: to every request it answers with trailers alone. What comes is
+not read but for the frames; a key is recognised by how HPACK packs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Self
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+HEADERS, SETTINGS, PING = 1, 4, 6
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
+STATUS_200 = b"\x88"
+
+UNAUTHENTICATED, PERMISSION_DENIED = 16, 7
+
+SHORT = "012aceiost"
+"""The characters of which HPACK makes five bits each, which are their places here."""
+
+
+def as_sent(key: str) -> bytes:
+    """How HPACK packs ``Bearer KEY``. The key has eight characters, or a multiple, all of them ``SHORT``."""
+    bits = "1011101" "00101" "00011" "101100" "00101" "101100" "010100"  # "Bearer "
+    bits += "".join(f"{SHORT.index(character):05b}" for character in key)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+class Gate:
+    """Listens at ``target``. What comes is passed on to ``beyond`` until the gate is ``shut``; from then on,
+    or from the beginning if there is nothing beyond, every call is refused with the status ``code``.
+    """
+
+    def __init__(self, code: int, beyond: str | None = None) -> None:
+        self.heard = b""
+        """What came since it was shut."""
+        self._code = code
+        self._beyond = beyond
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._passing: list[socket.socket] = []
+        self._lock = threading.Lock()
+
+    @property
+    def target(self) -> str:
+        """``host:port``."""
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._listen, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.shut()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def shut(self) -> None:
+        """Pass nothing on any more, not even what has been connected."""
+        with self._lock:
+            self._beyond = None
+            for passing in self._passing:
+                with contextlib.suppress(OSError):
+                    passing.shutdown(socket.SHUT_RDWR)
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                come, _ = self._listener.accept()
+                serve = self._refuse if self._beyond is None else self._pass_on
+                threading.Thread(target=serve, args=[come], daemon=True).start()
+
+    def _pass_on(self, come: socket.socket) -> None:
+        with self._lock:
+            if self._beyond is None:
+                come.close()
+                return
+            host, _, port = self._beyond.partition(":")
+            there = socket.create_connection((host, int(port)))
+            self._passing += [come, there]
+        back = threading.Thread(target=_pump, args=[there, come], daemon=True)
+        back.start()
+        _pump(come, there)
+        back.join()
+        come.close()
+        there.close()
+
+    def _refuse(self, come: socket.socket) -> None:
+        with come, contextlib.suppress(OSError, EOFError):
+            first = _read(come, 1)
+            self.heard += first
+            _read(come, len(PREFACE) - 1)
+            come.sendall(_frame(SETTINGS))
+            for kind, flags, stream, body in _frames(come):
+                self.heard += body
+                if kind == HEADERS:
+                    come.sendall(_frame(HEADERS, END_HEADERS | END_STREAM, stream, self._refusal()))
+                elif kind in (SETTINGS, PING) and not flags & ACK:
+                    come.sendall(_frame(kind, ACK, 0, body if kind == PING else b""))
+
+    def _refusal(self) -> bytes:
+        said = {"content-type": "application/grpc", "grpc-status": str(self._code), "grpc-message": "no"}
+        return STATUS_200 + b"".join(_literal(name) + _literal(value, b"") for name, value in said.items())
+
+
+def _literal(text: str, first: bytes = b"\0") -> bytes:
+    return first + bytes([len(text)]) + text.encode()
+
+
+def _frame(kind: int, flags: int = 0, stream: int = 0, body: bytes = b"") -> bytes:
+    return struct.pack(">I", len(body))[1:] + struct.pack(">BBI", kind, flags, stream) + body
+
+
+def _frames(come: socket.socket) -> Iterator[tuple[int, int, int, bytes]]:
+    while True:
+        head = _read(come, 9)
+        kind, flags, stream = struct.unpack(">BBI", head[3:])
+        yield kind, flags, stream, _read(come, int.from_bytes(head[:3], "big"))
+
+
+def _read(come: socket.socket, size: int) -> bytes:
+    found = b""
+    while len(found) < size:
+        more = come.recv(size - len(found))
+        if not more:
+            raise EOFError
+        found += more
+    return found
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
