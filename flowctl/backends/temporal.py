@@ -36,8 +36,9 @@ from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.begin import MARK, Begin, to_chunks
-from flowctl.runtimes.temporal.connection import Address, connect, refused
+from flowctl.runtimes.temporal.connection import Address, connect
 from flowctl.runtimes.temporal.host import Equipment
+from flowctl.runtimes.temporal.refusals import refused, refused_by_text
 from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, signal, workflow_id_of
 from flowctl.runtimes.temporal.working import working
 from flowctl.runtimes.versions import Versions
@@ -101,7 +102,12 @@ class TemporalBackend:
         try:
             return self._runner.run(question)
         except RPCError as error:
-            raise refused(error, self._client) from error
+            raise refused(error, self._client.namespace) from error
+        except RuntimeError as error:  # a worker that may not work any more
+            refusal = refused_by_text(error, self._client.namespace)
+            if refusal is None:
+                raise
+            raise refusal from error
 
     # --- accepting
 

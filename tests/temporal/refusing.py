@@ -2,16 +2,29 @@
 
 Of HTTP/2 it speaks as much as a refusal takes: to every request it answers with trailers alone. What comes is
 not read but for the frames; a key is recognised by how HPACK packs it.
+
+    python -m tests.temporal.refusing
+
+lets the keys of a worker, and of ``flowctl run``, expire while they work, and prints what they say, which is
+after a minute: as long does Temporal's SDK hope. Exits with 1 if that is not one line, or if the run does not
+go on with another key.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Self
+
+from tests.temporal.server import Server, serving
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 HEADERS, SETTINGS, PING = 1, 4, 6
@@ -26,7 +39,7 @@ SHORT = "012aceiost"
 
 def as_sent(key: str) -> bytes:
     """How HPACK packs ``Bearer KEY``. The key has eight characters, or a multiple, all of them ``SHORT``."""
-    bits = "1011101" "00101" "00011" "101100" "00101" "101100" "010100"  # "Bearer "
+    bits = "1011101001010001110110000101101100010100"  # "Bearer "
     bits += "".join(f"{SHORT.index(character):05b}" for character in key)
     return int(bits, 2).to_bytes(len(bits) // 8, "big")
 
@@ -42,13 +55,9 @@ class Gate:
         self._code = code
         self._beyond = beyond
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._passing: list[socket.socket] = []
         self._lock = threading.Lock()
-
-    @property
-    def target(self) -> str:
-        """``host:port``."""
-        return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._listen, daemon=True).start()
@@ -138,3 +147,47 @@ def _pump(source: socket.socket, target: socket.socket) -> None:
             target.sendall(data)
     with contextlib.suppress(OSError):
         target.shutdown(socket.SHUT_WR)
+
+
+DOCUMENT = "dsl: 1\nname: doze\nsteps: [{id: doze, sleep: 5s}]\n"
+HANDS_OVER_WITHIN = 120
+
+
+def expire(server: Server, folder: Path, words: Sequence[str], code: int) -> tuple[str, bool]:
+    """What a command says whose key expires while it works, and whether all is as it should be."""
+    queue = f"{words[0]}-{code}"
+    with Gate(code, beyond=server.target) as gate:
+        address = f"temporal://{gate.target}/default?task_queue={queue}"
+        working = subprocess.Popen(
+            [sys.executable, "-m", "flowctl", *words, "--db", address],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        start = [sys.executable, "-m", "flowctl", "start", "doze.yaml", "--id", queue, "--db", address]
+        subprocess.run(start, cwd=folder, check=True, capture_output=True)
+        gate.shut()
+        _, said = working.communicate(timeout=HANDS_OVER_WITHIN)
+    anew = [sys.executable, "-m", "flowctl", "resume", queue, "--db", server.url(task_queue=queue)]
+    goes_on = subprocess.run(anew, cwd=folder, check=False, capture_output=True).returncode == 0
+    return said, working.returncode == 74 and said.count("\n") == 1 and goes_on
+
+
+def main() -> int:
+    """Play it."""
+    with tempfile.TemporaryDirectory() as name, serving(Path(name)) as server:
+        folder = Path(name)
+        (folder / "doze.yaml").write_text(DOCUMENT, encoding="utf-8")
+        wrong = 0
+        for code in (UNAUTHENTICATED, PERMISSION_DENIED):
+            for words in (["worker"], ["run", "doze.yaml", "--json"]):
+                said, right = expire(server, folder, words, code)
+                wrong += not right
+                print(f"{words[0]}: {'' if right else 'WRONG: '}{said}", end="")
+        return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    os.environ |= {"TEMPORAL_API_KEY": "ac01ties", "TEMPORAL_TLS": "false"}
+    sys.exit(main())

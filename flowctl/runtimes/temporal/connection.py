@@ -7,20 +7,30 @@ What an address leaves out comes from where Temporal's own tools look: the varia
 from __future__ import annotations
 
 import dataclasses
-import re
+import functools
+import logging
 import urllib.parse
 from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
+from temporalio.service import RPCError
 
-from flowctl.errors import Unreachable, UsageError
+from flowctl.errors import UsageError
+from flowctl.runtimes.temporal.refusals import Told, refused, unreachable
 
 SCHEME = "temporal://"
 PORT = 7233
 TASK_QUEUE = "flowctl"
 ANSWERS_WITHIN = timedelta(seconds=5)
+LOGGER = "temporalio"
 
 in_use = False
 """Whether this process has had a client: its threads are then there until the end."""
@@ -64,9 +74,9 @@ async def connect(address: Address) -> Client:
     global in_use
     in_use = True
     try:
-        client = await Client.connect(**config)
+        client = await Client.connect(**config, runtime=_runtime())
     except RuntimeError as error:
-        raise _unreachable(error, config) from error
+        raise unreachable(error, config) from error
     await _look(client)
     return client
 
@@ -75,34 +85,25 @@ def _configured(address: Address) -> ClientConnectConfig:
     try:
         config = ClientConfig.load_client_connect_config()
     except (RuntimeError, OSError, ValueError) as error:
-        raise UsageError(f"Temporal's own configuration cannot be read: {error}", hint=_CONFIGURED) from error
-    target = address.target or config.get("target_host") or f"localhost:{PORT}"
-    namespace = address.namespace or config.get("namespace") or "default"
-    return config | {"target_host": target, "namespace": namespace}
+        raise UsageError(
+            f"Temporal's own configuration cannot be read: {error}",
+            hint="see the variables TEMPORAL_… and temporal.toml",
+        ) from error
+    config["target_host"] = address.target or config.get("target_host") or f"localhost:{PORT}"
+    config["namespace"] = address.namespace or config.get("namespace") or "default"
+    return config
 
 
-def _unreachable(error: RuntimeError, config: ClientConnectConfig) -> Unreachable:
-    """Why there is no connection. That somebody answered, and refused, only the text of the error says."""
-    found = _REFUSED.search(str(error))
-    status = getattr(RPCStatusCode, _WORDS.sub("_", found[1]).upper(), None) if found is not None else None
-    if status in (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED):
-        said, hint = _REFUSALS[status]
-        return Unreachable(said.format(namespace=config["namespace"]), hint=hint)
-    target = config["target_host"]
-    if config.get("tls") or (config.get("tls") is None and config.get("api_key")):
-        return Unreachable(
-            f"no Temporal server answers with TLS at {target}",
-            hint="an API key brings TLS along; TEMPORAL_TLS=false is for a server without it",
-        )
-    return Unreachable(
-        f"no Temporal server answers at {target}", hint="`flowctl temporal dev` starts one here"
-    )
-
-
-_REFUSED = re.compile(r"Status \{ code: (\w+)")
-_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
-
-_CONFIGURED = "look at the variables TEMPORAL_… and at temporal.toml"
+@functools.cache
+def _runtime() -> Runtime:
+    """The threads of Temporal's SDK. What they log goes to Python's log; by themselves they would write to
+    standard output.
+    """
+    for name in (LOGGER, f"{LOGGER}.worker._worker"):
+        logging.getLogger(name).addFilter(Told())
+    forwarding = LogForwardingConfig(logging.getLogger(LOGGER))
+    said = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(said, forwarding)))
 
 
 async def _look(client: Client) -> None:
@@ -112,28 +113,4 @@ async def _look(client: Client) -> None:
     try:
         await client.workflow_service.describe_namespace(request, timeout=ANSWERS_WITHIN)
     except RPCError as error:
-        raise refused(error, client) from error
-
-
-def refused(error: RPCError, client: Client) -> Unreachable:
-    """What a refusal of the server means, in one line."""
-    said, hint = _REFUSALS.get(error.status, (f"refused: {error.message}", None))
-    return Unreachable(said.format(namespace=client.namespace), hint=hint)
-
-
-_REFUSALS = {
-    RPCStatusCode.NOT_FOUND: (
-        "Temporal has no namespace {namespace}",
-        "name another one in the address, or create it with Temporal's own tools",
-    ),
-    RPCStatusCode.UNAUTHENTICATED: (
-        "Temporal does not accept the API key or certificate",
-        "it may have expired: set TEMPORAL_API_KEY anew",
-    ),
-    RPCStatusCode.PERMISSION_DENIED: (
-        "Temporal does not let this API key or certificate use the namespace {namespace}",
-        "set TEMPORAL_API_KEY, or name another namespace in the address",
-    ),
-    RPCStatusCode.UNAVAILABLE: ("Temporal does not answer", "try again when the server is up"),
-    RPCStatusCode.DEADLINE_EXCEEDED: ("Temporal does not answer", "try again when the server is up"),
-}
+        raise refused(error, client.namespace) from error

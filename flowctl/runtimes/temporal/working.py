@@ -15,6 +15,7 @@ from flowctl.activities import Activity
 from flowctl.activities.performer import Performer
 from flowctl.runtimes.temporal.attempts import Attempts
 from flowctl.runtimes.temporal.host import Equipment
+from flowctl.runtimes.temporal.lasting import lasting
 from flowctl.runtimes.temporal.remote import send
 from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
 
@@ -55,7 +56,7 @@ async def working(
         default_heartbeat_throttle_interval=HEARS_WITHIN,
     )
     try:
-        async with worker:
+        async with lasting(worker):
             yield worker
     finally:
         await performer.leave()
