@@ -271,7 +271,7 @@ def open_backend(
     """
     if url.startswith("temporal://"):
         try:
-            from flowctl.backends.temporal import TemporalBackend
+            from flowctl.backends.temporal.backend import TemporalBackend
         except ImportError as error:
             raise UsageError(
                 f"{url} needs a package that is not installed: {error.name}",

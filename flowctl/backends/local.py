@@ -9,20 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from flowctl.backends import Documents, Observer, StartRequest
-from flowctl.errors import AmbiguousRun, NotFound, RunNotFound, UsageError
+from flowctl.backends import Documents, Observer, StartRequest, answers
+from flowctl.backends.answers import answer
+from flowctl.errors import NotFound, RunNotFound
 from flowctl.journal import Definition, Journal, Run, Where
 from flowctl.state import RunStatus
-from flowctl.status import SecretPaths, fact_line, history_lines, status_document, summary
+from flowctl.status import status_document, summary
 
 if TYPE_CHECKING:
     from flowctl.backends.reins import Holds, Reins
     from flowctl.document.closure import Closure
-    from flowctl.machine.fitting import Misfit
     from flowctl.model import Policy, Workflow
     from flowctl.plugins import Plugins
-
-LAST = "@last"
 
 ALL = sys.maxsize
 PAGE = 1_000
@@ -99,7 +97,7 @@ class LocalBackend:
 
         if reins is None:  # whoever holds them has other business in this process
             calm_collector()
-        told = _tell(observe) if observe else None
+        told = _changes_told(observe) if observe else None
         last = run_id
 
         async def driven() -> None:
@@ -132,7 +130,7 @@ class LocalBackend:
 
         if reins is None:  # as above
             calm_collector()
-        told = _tell_ends(observe)
+        told = _ends_told(observe)
         held = reins.held if reins is not None else None
         asyncio.run(
             work(self._engine, concurrency=concurrency, drain=drain, observe=told, ready=ready, held=held)
@@ -140,14 +138,11 @@ class LocalBackend:
 
     def resolve(self, reference: str) -> str:
         """See ``Backend``."""
-        if not reference:
-            raise UsageError("RUN is empty", hint="give a run id, a workflow id, a prefix or @last")
-        if reference == LAST:
+        answers.check_reference(reference)
+        if reference == answers.LAST:
             last = self._journal.last_started()
             if last is None:
-                raise RunNotFound(
-                    "no run was started on this database yet", hint="start one with `flowctl run FILE`"
-                )
+                raise answers.nobody_started("on this database")
             return last.id
         exact = self._journal.run(reference)
         if exact is not None and exact.id != exact.workflow_id:
@@ -157,14 +152,8 @@ class LocalBackend:
             return latest.id
         found = {run.workflow_id: run for run in self._journal.runs_with_prefix(reference)}
         if not found:
-            raise RunNotFound(
-                f"there is no run {reference}", hint="`flowctl list` shows the runs of this database"
-            )
-        if len(found) > 1:
-            names = ", ".join(list(found)[:5])
-            raise AmbiguousRun(
-                f"{reference} is the beginning of several runs: {names}", hint="type more of it"
-            )
+            raise answers.not_found(reference, "this database")
+        answers.only_one(reference, found)
         [run] = found.values()
         return run.id
 
@@ -182,7 +171,7 @@ class LocalBackend:
     def standings(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """See ``Backend``."""
         found = ((run_id, self._last_of(run_id)) for run_id in run_ids)
-        return {run_id: _answer(run) for run_id, run in found if run is not None}
+        return {run_id: answer(run) for run_id, run in found if run is not None}
 
     def _last_of(self, run_id: str) -> Run | None:
         run = self._journal.run(run_id)
@@ -214,7 +203,11 @@ class LocalBackend:
     ) -> tuple[Documents, str | None]:
         """See ``Backend``. A page is found by the key of the run before it."""
         runs = self._journal.list_runs(
-            statuses=statuses, workflow=workflow, where=where, limit=limit + 1, before=_key(after)
+            statuses=statuses,
+            workflow=workflow,
+            where=where,
+            limit=limit + 1,
+            before=answers.number_of(after),
         )
         shown = runs[:limit]
         documents = [summary(run, self._journal.entries(run.id) if counts else None) for run in shown]
@@ -253,7 +246,7 @@ class LocalBackend:
             page = self._journal.list_runs(
                 statuses=statuses, workflow=workflow, where=where, limit=size, before=before
             )
-            found += [{"id": run.id, "status": run.status} for run in page]
+            found += map(answer, page)
             if len(page) < size:
                 break
             before = page[-1].key
@@ -261,12 +254,7 @@ class LocalBackend:
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""
-        run = self._run(run_id)
-        return (
-            line
-            for line in history_lines(run, self._journal.entries(run_id))
-            if line["seq"] > after or not after
-        )
+        return answers.history(self._run(run_id), self._journal.entries(run_id), after)
 
     def follow(self, run_id: str, *, after: int = 0, rests: bool = False) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""
@@ -297,32 +285,32 @@ class LocalBackend:
     ) -> dict[str, Any]:
         """See ``Backend``."""
         run = self._engine.signal(run_id, name, payload, dedup_id=dedup_id, principal=principal)
-        return {"id": run.id, "status": run.status}
+        return answer(run)
 
     def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
         run = self._engine.cancel(run_id, reason, principal=principal)
-        return {"id": run.id, "status": run.status}
+        return answer(run)
 
     def pause(self, run_id: str) -> dict[str, Any]:
         """See ``Backend``."""
-        return _answer(self._engine.operations.pause(run_id))
+        return answer(self._engine.operations.pause(run_id))
 
     def unpause(self, run_id: str) -> dict[str, Any]:
         """See ``Backend``."""
-        return _answer(self._engine.operations.unpause(run_id))
+        return answer(self._engine.operations.unpause(run_id))
 
     def resume(self, run_id: str) -> dict[str, Any]:
         """See ``Backend``."""
-        return _answer(self._engine.operations.resume(run_id))
+        return answer(self._engine.operations.resume(run_id))
 
     def terminate(self, run_id: str) -> dict[str, Any]:
         """See ``Backend``."""
-        return _answer(self._engine.operations.terminate(run_id))
+        return answer(self._engine.operations.terminate(run_id))
 
     def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
         """See ``Backend``."""
-        return _answer(self._engine.operations.retry(run_id, skip=skip))
+        return answer(self._engine.operations.retry(run_id, skip=skip))
 
     def is_live(self, run_id: str) -> bool:
         """See ``Backend``."""
@@ -374,23 +362,23 @@ class LocalBackend:
     ) -> dict[str, Any]:
         """See ``Backend``."""
         run = self._engine.replay(run_id, start, input=input, principal=principal)
-        return {"id": run.id, "status": run.status}
+        return answer(run)
 
     def migrate(
         self, run_id: str, workflow: Workflow, source: str, children: Closure | None
     ) -> dict[str, Any]:
         """See ``Backend``."""
         run = self._engine.migrate(run_id, workflow, source, children=children)
-        return {"id": run.id, "status": run.status}
+        return answer(run)
 
     def verdict(self, run_id: str, workflow: Workflow) -> dict[str, Any]:
         """See ``Backend``."""
         run = self._engine.live(run_id)
-        return _verdict(run, self._engine.versions.misfit(run, workflow))
+        return answers.verdict(run, self._engine.versions.misfit(run, workflow))
 
     def verdicts(self, workflow: Workflow) -> Documents:
         """See ``Backend``."""
-        return [_verdict(run, misfit) for run, misfit in self._engine.versions.verdicts(workflow)]
+        return [answers.verdict(run, misfit) for run, misfit in self._engine.versions.verdicts(workflow)]
 
     def deploy(self, workflow: Workflow, source: str) -> bool:
         """See ``Backend``."""
@@ -436,24 +424,6 @@ def _now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _key(cursor: str | None) -> int | None:
-    """The key that a cursor is made of. ``UsageError``."""
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
-        raise UsageError("that is no place in this list", hint="take the cursor that the page before gave")
-    return int(cursor)
-
-
-def _verdict(run: Run, misfit: Misfit | None) -> dict[str, Any]:
-    path, reason = misfit or (None, None)
-    return {"id": run.id, "fits": misfit is None, "path": path, "reason": reason}
-
-
-def _answer(run: Run) -> dict[str, Any]:
-    return {"id": run.id, "status": run.status}
-
-
 def _choose(definitions: Sequence[Definition], name: str, version: int | None) -> Definition:
     """The version asked for; without one the latest that is not deprecated, or, if all are, the latest."""
     if not definitions:
@@ -469,37 +439,12 @@ def _choose(definitions: Sequence[Definition], name: str, version: int | None) -
     raise NotFound(f"{name} has no version {version}", hint=f"deployed are: {versions}")
 
 
-def _tell_ends(observe: Observer) -> Any:
-    """Pass on that a run has ended, or that somebody has to see to it."""
-
-    def commit(change: Any) -> None:
-        run = change.run
-        if change.release and (RunStatus(run.status).ended or run.status in _NEEDY):
-            observe(summary(run))
-
-    return commit
+def _changes_told(observe: Observer) -> Any:
+    tell = answers.facts_told(observe)
+    return lambda change: tell(change.run, change.entries)
 
 
-_NEEDY = (RunStatus.BLOCKED, RunStatus.PAUSED)
-
-
-def _tell(observe: Observer) -> Any:
-    """Pass each fact of a commit on, as history shows it; those of a child as part of the step that runs
-    it.
-    """
-    secret: dict[str, SecretPaths] = {}
-
-    def commit(change: Any) -> None:
-        run = change.run
-        _, child, within = run.id.partition("/")
-        for entry in change.entries:
-            for fact in entry.facts():
-                known = secret.setdefault(run.id, SecretPaths.of(run))
-                line: dict[str, Any] = fact_line(run, fact, entry.seq, known)
-                if child and not line["path"]:
-                    continue  # how a child begins and ends, its parent's step tells
-                if child:
-                    line["path"] = f"{within}/{line['path']}"
-                observe({"run": run.id, "status": run.status, **line})
-
-    return commit
+def _ends_told(observe: Observer) -> Any:
+    """Only once the run has been given back, with all that it did."""
+    tell = answers.ends_told(observe)
+    return lambda change: tell(change) if change.release else None

@@ -18,6 +18,7 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RawValue, WorkflowIDReusePolicy
@@ -570,7 +571,7 @@ class _Drive:
             MemoryJournal(store), complete.activities(names), secret=complete.secrets.get, clock=lambda: START
         )
         run, _ = engine.start(case.workflow, case.source, case.input, id=RUN_ID, children=closure)
-        self._begin = Begin(run.id, pack(store), case.policies)
+        self._begin = Begin(run.id, pack(store), case.policies, cards=True)
         await self._send_off(self._begin, run)
 
     async def _send_off(self, begin: Begin, run: Run) -> None:
@@ -678,7 +679,8 @@ class _Drive:
     async def _restart(self, run: Run, found: Seen) -> None:
         assert self._begin is not None
         self._world.hosts.pop(run.workflow_id)
-        await self._send_off(Begin(run.id, pack(found.journal.store), self._begin.policies), run)
+        begin = msgspec.structs.replace(self._begin, run_id=run.id, store=pack(found.journal.store))
+        await self._send_off(begin, run)
 
 
 def _seconds(seconds: float) -> Any:

@@ -46,7 +46,7 @@ def played(
 ) -> Iterator[Mapping[str, Played]]:
     """By the names of the stories."""
     wanted = [
-        item.callspec.params["story"]
+        str(item.callspec.params["story"])
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.originalname == test_a_story_ends_as_on_sqlite.__name__
     ]

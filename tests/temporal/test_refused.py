@@ -131,7 +131,7 @@ def test_a_run_whose_key_expires_while_it_waits_goes_on_with_another(
 
 
 def test_what_ends_a_worker_means_the_same_though_it_is_only_a_text() -> None:
-    """As temporalio says it, a minute after the key has expired; ``refusing`` plays it, as that takes long."""
+    """As temporalio says it, a minute after the key has expired; ``refusing`` plays it, which takes long."""
     said = 'Poll failure: Unhandled grpc error when polling: Status { code: Unauthenticated, message: "no" }'
     error = RuntimeError("Activity worker failed")
     error.__cause__ = RuntimeError(said)

@@ -13,9 +13,6 @@ import msgspec
 from flowctl.errors import PayloadTooLarge
 from flowctl.model import Policy
 
-MARK = {"flowctl": 1}
-"""The memo of every run, by which ours are told from other workflows of the namespace."""
-
 CHUNK = 1 << 20
 """Bytes of one argument."""
 
@@ -33,8 +30,9 @@ LONG = 4_000
 class Begin(msgspec.Struct, frozen=True):
     """``store`` is a packed store, in which the run ``run_id`` goes on. ``policies`` are those that its
     activities declare for themselves, ``settings`` the last to be asked, ``task_queue`` where it was started
-    (whoever only reads a run replays it elsewhere). An attempt that was not heard of for ``heard_within``
-    milliseconds is lost. A Temporal run of ``moves_at`` events continues as new.
+    (whoever only reads a run replays it elsewhere). With ``cards`` it keeps a card, and with ``indexed`` its
+    search attributes (``card``). An attempt that was not heard of for ``heard_within`` milliseconds is lost.
+    A Temporal run of ``moves_at`` events continues as new.
     """
 
     run_id: str
@@ -42,6 +40,8 @@ class Begin(msgspec.Struct, frozen=True):
     policies: Mapping[str, Policy] = {}
     settings: Policy = Policy()
     task_queue: str = "default"
+    cards: bool = False
+    indexed: bool = False
     heard_within: int = HEARD_WITHIN
     moves_at: int = LONG
 

@@ -37,6 +37,7 @@ from flowctl.model import Policy, Workflow
 from flowctl.path import Path
 from flowctl.runtimes.kin import Kin, check_signal
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
+from flowctl.runtimes.temporal.card import Showing
 from flowctl.runtimes.temporal.kindred import Errands, described, remember
 from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json, raw
 from flowctl.state import ENDED, RunStatus
@@ -71,6 +72,7 @@ class TemporalHost:
         self._store = unpack(begin.store)
         self.journal = MemoryJournal(self._store)
         self.kin = Kin(self.journal, self._document, self.now)
+        self.showing = Showing(self.run(), cards=begin.cards, indexed=begin.indexed)
         self.errands = Errands(self)
         self.over = False
         self._machine: Machine | None = None
@@ -137,7 +139,8 @@ class TemporalHost:
         run = self.run()
         if self._next is not None:
             within = TAKEN_UP_WITHIN + run.entries * PER_ENTRY
-            workflow.continue_as_new(args=self._next, task_timeout=within)
+            successor = self.showing.of_another(self._latest()) if run.status == RunStatus.CONTINUED else {}
+            workflow.continue_as_new(args=self._next, task_timeout=within, **successor)
         everything = described(self.journal, run)
         if everything["ended"].get("left"):
             everything["kin"] = [described(self.journal, relative) for relative in self._relatives()]
@@ -157,11 +160,14 @@ class TemporalHost:
 
     def _succeeded(self) -> Begin:
         """The next run of the chain."""
+        return msgspec.structs.replace(
+            self._begin, run_id=self._latest().id, store=pack(self._store, leave={self.run_id})
+        )
+
+    def _latest(self) -> Run:
         latest = self.journal.latest_of(self.run().workflow_id)
         assert latest is not None
-        return msgspec.structs.replace(
-            self._begin, run_id=latest.id, store=pack(self._store, leave={self.run_id})
-        )
+        return latest
 
     def begin_child(self, child: Run) -> list[bytes]:
         """See ``Kindred``."""
@@ -266,6 +272,7 @@ class TemporalHost:
         change = machine.take()
         if change is not None:
             self.journal.commit([change])
+            self.showing.renew(self.run(), self._own_entries)
             if Equipment.observe is not None and not workflow.unsafe.is_replaying():
                 Equipment.observe(change)
         machine.committed()

@@ -24,7 +24,7 @@ from flowctl.machine import Handle
 from flowctl.path import ROOT
 from flowctl.runtimes.errands import child_outcome, undoing_outcome
 from flowctl.runtimes.kin import Kin
-from flowctl.runtimes.temporal.begin import MARK
+from flowctl.runtimes.temporal.card import Showing
 from flowctl.runtimes.temporal.wire import outcome_from_json
 
 Done = Callable[[Outcome], None]
@@ -49,6 +49,10 @@ class Kindred(Protocol):
     @property
     def kin(self) -> Kin:
         """On that journal."""
+
+    @property
+    def showing(self) -> Showing:
+        """What the index says of it."""
 
     @property
     def run_id(self) -> str:
@@ -115,8 +119,8 @@ class Errands:
                 child.workflow,
                 args=self.host.begin_child(child),
                 id=child.id,
-                memo=MARK,
                 parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+                **self.host.showing.of_another(child),
             )
         return Outcome(value=values.encode({"run": child.id}))
 
@@ -179,7 +183,11 @@ class Errands:
         self.children += 1
         try:
             handle = await workflow.start_child_workflow(
-                child.workflow, args=self.host.begin_child(child), id=child.id, memo=MARK, result_type=dict
+                child.workflow,
+                args=self.host.begin_child(child),
+                id=child.id,
+                result_type=dict,
+                **self.host.showing.of_another(child),
             )
             errand.begun = True
             if errand.told:

@@ -1,7 +1,7 @@
 """A worker for as long as a context lasts, whose failure ends what is done meanwhile, and is what is raised.
 
 ``async with worker`` of Temporal's SDK means to do that too. But if what is done meanwhile has failed just
-before, as it does when nobody is let in any more, it cancels whoever is leaving, and that is all that is seen.
+before, as it does when nobody is let in any more, it cancels whoever is leaving, and only that is seen.
 """
 
 from __future__ import annotations

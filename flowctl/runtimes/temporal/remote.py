@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from temporalio import workflow
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
@@ -60,12 +62,16 @@ async def begin_of(client: Client, workflow_id: str, temporal_run: str | None = 
     handle = client.get_workflow_handle(workflow_id, run_id=temporal_run)
     try:
         async for event in handle.fetch_history_events(page_size=1):
-            payloads = event.workflow_execution_started_event_attributes.input.payloads
-            return from_chunks(await client.data_converter.decode(payloads, [bytes] * len(payloads)))
+            return await _begin_in(client, event)
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
     raise not_found(workflow_id)
+
+
+async def _begin_in(client: Client, started: HistoryEvent) -> Begin:
+    payloads = started.workflow_execution_started_event_attributes.input.payloads
+    return from_chunks(await client.data_converter.decode(payloads, [bytes] * len(payloads)))
 
 
 def document_of(begin: Begin, functions: Mapping[str, Any] = FUNCTIONS) -> tuple[Run, Workflow]:
@@ -83,10 +89,10 @@ async def seen(client: Client, run_id: str, *, by: type[Any] = FlowctlRun) -> Se
     workflow_id = workflow_id_of(run_id)
     try:
         async for handle in _parts(client, workflow_id):
-            host = await _replayed(await handle.fetch_history(), client.namespace, by)
-            run = host.journal.run(run_id if run_id != workflow_id else host.run_id)
+            latest, journal = await _read(client, await handle.fetch_history(), by)
+            run = journal.run(run_id if run_id != workflow_id else latest)
             if run is not None:
-                found = Seen(run.id, host.journal)
+                found = Seen(run.id, journal)
                 await _see_termination(handle, found)
                 return found
     except RPCError as error:
@@ -121,6 +127,17 @@ async def _continued_from(handle: WorkflowHandle[Any, Any]) -> str | None:
         started = event.workflow_execution_started_event_attributes
         return started.continued_execution_run_id or None
     return None
+
+
+async def _read(client: Client, history: WorkflowHistory, by: type[Any]) -> tuple[str, MemoryJournal]:
+    """The id of the run that a Temporal run has come to, and its journal: the one it began with if nobody has
+    taken it up yet, as a replay would go ahead.
+    """
+    if any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in history.events):
+        host = await _replayed(history, client.namespace, by)
+        return host.run_id, host.journal
+    begin = await _begin_in(client, history.events[0])
+    return begin.run_id, MemoryJournal(unpack(begin.store))
 
 
 async def _replayed(history: WorkflowHistory, namespace: str, by: type[Any]) -> TemporalHost:

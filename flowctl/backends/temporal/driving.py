@@ -1,0 +1,146 @@
+"""Executing: being a worker, until a run rests, nothing is due, or somebody says stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client, WorkflowFailureError
+
+from flowctl.errors import RunNotFound
+from flowctl.journal import Entry, Run
+from flowctl.runtimes.embedded import wall_clock
+from flowctl.runtimes.temporal import workflow as workflows
+from flowctl.runtimes.temporal.remote import seen, workflow_id_of
+from flowctl.runtimes.temporal.working import working
+from flowctl.state import ENDED, RunStatus
+
+if TYPE_CHECKING:
+    from flowctl.backends.reins import Holds
+    from flowctl.backends.temporal.listing import Listing
+    from flowctl.plugins import Plugins
+
+LOOK = 0.1
+"""Seconds between looks at a run that is executed here."""
+
+LOOK_AFAR = 1.0
+"""Seconds between looks at one that is executed elsewhere."""
+
+ALIVE = 90.0
+"""A worker asks for work about once a minute. One that has not for so many seconds is gone."""
+
+RESTING = frozenset({RunStatus.WAITING, RunStatus.PAUSED, RunStatus.BLOCKED})
+
+Tell = Callable[[Run, Sequence[Entry]], None]
+
+
+class Driving:
+    """A worker of a queue. ``functions`` are those that expressions may call."""
+
+    def __init__(
+        self,
+        client: Client,
+        task_queue: str,
+        plugins: Plugins | None,
+        functions: Mapping[str, Any],
+        listing: Listing,
+    ) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._plugins = plugins
+        self._functions = functions
+        self._listing = listing
+
+    def working(self, concurrency: int | None = None) -> Any:
+        """A worker for as long as the context lasts."""
+        assert self._plugins is not None
+        return working(
+            self._client,
+            self._task_queue,
+            self._plugins.activities,
+            functions=self._functions,
+            secret=self._plugins.resolve_secret,
+            concurrency=concurrency,
+        )
+
+    async def drive(self, run_id: str, until: int, tell: Tell, stop: asyncio.Event) -> None:
+        """Be a worker until the run has ended, or rests for longer than ``until``."""
+        with workflows.hosts() as here:
+            async with self.working():
+                await self._watch(run_id, until, here, tell, stop)
+
+    async def _watch(
+        self, run_id: str, until: int, here: Sequence[workflows.Watched], tell: Tell, stop: asyncio.Event
+    ) -> None:
+        """What is known here counts, or else what Temporal says."""
+        told, workflow_id = 0, workflow_id_of(run_id)
+        while not stop.is_set():
+            ours = (workflow_id, self._task_queue)  # and not one that was replayed to be looked at
+            host = next(
+                (each.host for each in reversed(here) if (each.workflow_id, each.task_queue) == ours), None
+            )
+            if host is not None:
+                run, entries = host.run(), host.journal.entries(host.run_id, told)
+            else:
+                found = await seen(self._client, run_id)
+                run, entries = found.run, found.journal.entries(found.run.id, told)
+            tell(run, entries)
+            told = max([told, *(entry.seq for entry in entries)])
+            if await self._is_at_rest(run, until):
+                if run.status in ENDED:
+                    with contextlib.suppress(WorkflowFailureError):
+                        await self._client.get_workflow_handle(workflow_id).result()
+                return
+            await _pause(stop, LOOK if host is not None else LOOK_AFAR)
+
+    async def _is_at_rest(self, run: Run, until: int) -> bool:
+        if run.status in ENDED:
+            return run.status != RunStatus.CONTINUED
+        if run.status not in RESTING:
+            return False
+        children = [each["names"][0] for each in run.waiting_for or () if each["kind"] == "child"]
+        for child in children:
+            with contextlib.suppress(RunNotFound):
+                found = (
+                    await seen(self._client, child)
+                ).run  # of one that has ended the run is about to hear
+                if found.status in ENDED or not await self._is_at_rest(found, until):
+                    return False
+        return run.wake_at is None or run.wake_at > until
+
+    async def until_drained(self, stop: asyncio.Event) -> None:
+        """Return once nothing is due."""
+        while not stop.is_set() and await self._listing.any_due(wall_clock()):
+            await _pause(stop, LOOK_AFAR)
+
+    async def has_workers(self) -> bool:
+        """Whether anybody listens to the queue."""
+        answer = await self._client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=self._client.namespace,
+                task_queue=TaskQueue(name=self._task_queue),
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+            )
+        )
+        return any(time.time() - poller.last_access_time.seconds < ALIVE for poller in answer.pollers)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
+
+
+async def held(work: Callable[[asyncio.Event], Any], reins: Holds | None) -> None:
+    """Work until it is done, or somebody stops it."""
+    stop = asyncio.Event()
+    if reins is None:
+        await work(stop)
+    else:
+        with reins.held(asyncio.get_running_loop(), stop.set, lambda: None):
+            await work(stop)
