@@ -15,8 +15,9 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from temporalio import activity, workflow
@@ -58,15 +59,18 @@ QUIET = 0.002
 TOLD_WITHIN = 0.05
 """Seconds within which an attempt hears that it was called off."""
 
+Asked = TypeVar("Asked", "Flight", "TickedErrand")
+
 _worlds: dict[str, World] = {}
 """By namespace."""
 
 
 class Flight:
-    """An attempt that a run has asked for. ``number`` counts them."""
+    """An attempt that a run has asked for. ``number`` counts them; ``by`` is the Temporal run that asked."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, by: str) -> None:
         self.number = number
+        self.by = by
         self.begun = self.told = self.heard = self.over = self.landed = False
 
     @property
@@ -85,7 +89,7 @@ class World:
         self.hosts: dict[str, TickedHost] = {}
         self.expected: set[str] = set()
         self.flights: dict[tuple[str, str, int], list[Flight]] = {}
-        self.errands: list[TickedErrand] = []
+        self.errands: dict[tuple[str, str, int], list[TickedErrand]] = {}
         self.performances: dict[Flight, asyncio.Future[Outcome | None]] = {}
         self.details: dict[Flight, bytes] = {}
         self.asked: list[tuple[int, Callable[[], None]]] = []
@@ -117,7 +121,7 @@ class World:
             or not self.expected <= self.hosts.keys()
             or any(host.moves for host in list(self.hosts.values()))
             or any(flight.moves for flights in list(self.flights.values()) for flight in flights)
-            or any(errand.moves for errand in list(self.errands))
+            or any(errand.moves for errands in list(self.errands.values()) for errand in errands)
         )
 
     def next_due(self) -> int | None:
@@ -219,19 +223,22 @@ class _Due:
 
 
 class TickedErrand:
-    """A child that a run waits for, or starts."""
+    """A child that a run waits for, or starts. ``errand`` is that of the run as it was taken up last, ``by``
+    the Temporal run that asked for it.
+    """
 
-    def __init__(self, world: World, errand: Any) -> None:
+    def __init__(self, world: World, by: str) -> None:
+        self.errand: Any = None
         self._world = world
-        self._errand = errand
+        self.by = by
         self.landed = False
 
     @property
     def moves(self) -> bool:
         """Whether it is under way between the run and its child."""
-        if self._errand.kind not in ("workflow", "undo_child"):
+        if self.errand is None or self.errand.kind not in ("workflow", "undo_child"):
             return not self.landed
-        child = self._world.hosts.get(self._errand.child or "")
+        child = self._world.hosts.get(self.errand.child or "")
         return not self.landed and (child is None or child.over)
 
 
@@ -244,26 +251,27 @@ class TickedErrands(Errands):
 
     def perform(self, attempt: Attempt, done: Callable[[Outcome], None]) -> Handle:
         """See ``Host.perform``."""
-        if workflow.unsafe.is_replaying():
-            return super().perform(attempt, done)
-        world = self._ticked.world
+        world, key = self._ticked.world, (attempt.run_id, str(attempt.path), attempt.attempt)
 
         def landed(outcome: Outcome) -> None:
             ticked.landed = True
             done(outcome)
 
-        errand = super().perform(attempt, landed)
-        ticked = TickedErrand(world, errand)
-        world.errands.append(ticked)
+        asked = world.errands.setdefault(key, [])
+        known = self._ticked.asked_before(key, asked)
+        ticked = known or TickedErrand(world, workflow.info().run_id)
+        if known is None:
+            asked.append(ticked)
+        ticked.errand = errand = super().perform(attempt, landed)
         return errand
 
     async def ask_to_cancel(self, run_id: str, reason: str) -> bool:
         """Count it: who is gone never hears it."""
-        world, replaying = self._ticked.world, workflow.unsafe.is_replaying()
-        if not replaying:
+        world = self._ticked.world
+        if not workflow.unsafe.is_replaying():
             world.letters += 1
         heard = await super().ask_to_cancel(run_id, reason)
-        if not heard and not replaying:
+        if not heard and not workflow.unsafe.is_replaying():
             world.letters -= 1
         return heard
 
@@ -277,6 +285,9 @@ class TickedHost(TemporalHost):
         self._numbers = itertools.count()
         self._time = 0
         self.gone = False
+        self.aside = False
+        self._was_due: int | None = None
+        self._asked: Counter[Any] = Counter()
         super().__init__(begin)
         self.errands = TickedErrands(self)
         run = self.run()
@@ -285,6 +296,11 @@ class TickedHost(TemporalHost):
         if not workflow.unsafe.is_replaying() or workflow_id_of(run.id) in self.world.hosts:
             self.world.hosts[workflow_id_of(run.id)] = self
 
+    def put_aside(self) -> None:
+        """See ``TemporalHost``. Nobody is told anything by that, and what was due is."""
+        self._was_due, self.aside = self.next_due(), True
+        super().put_aside()
+
     @property
     def moves(self) -> bool:
         """Whether it is being run, or is about to become another."""
@@ -292,6 +308,8 @@ class TickedHost(TemporalHost):
 
     def next_due(self) -> int | None:
         """When its first timer rings."""
+        if self.aside:
+            return self._was_due
         while self._ticking and self._ticking[0][2].cancelled:
             heapq.heappop(self._ticking)
         return self._ticking[0][0] if self._ticking else None
@@ -328,33 +346,43 @@ class TickedHost(TemporalHost):
             self.world.letters -= 1
         super().hear(kind, name, about)
 
+    def asked_before(self, key: Any, asked: Sequence[Asked]) -> Asked | None:
+        """Of all that was asked for under a key, what this Temporal run asks for now, if it did so before it
+        was taken up anew.
+        """
+        number = self._asked[key]
+        self._asked[key] += 1
+        ours = [each for each in asked if each.by == workflow.info().run_id]
+        return ours[number] if number < len(ours) else None
+
     def perform(
         self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
     ) -> Handle:
         """See ``Host``."""
         if attempt.kind != "activity":
             return super().perform(attempt, done, heard)
-        flights = self.world.flights.setdefault((attempt.run_id, str(attempt.path), attempt.attempt), [])
-        if workflow.unsafe.is_replaying() and flights:
-            flight = flights[-1]
-        else:
-            flight = Flight(next(self.world.numbers))
+        key = (attempt.run_id, str(attempt.path), attempt.attempt)
+        flights = self.world.flights.setdefault(key, [])
+        flight = self.asked_before(key, flights)
+        if flight is None:
+            flight = Flight(next(self.world.numbers), workflow.info().run_id)
             flights.append(flight)
 
         def landed(outcome: Outcome) -> None:
             flight.landed = True
             done(outcome)
 
-        return _Told(super().perform(attempt, landed, heard), flight)
+        return _Told(self, super().perform(attempt, landed, heard), flight)
 
 
 class _Told:
-    def __init__(self, handle: Handle, flight: Flight) -> None:
+    def __init__(self, host: TickedHost, handle: Handle, flight: Flight) -> None:
+        self._host = host
         self._handle = handle
         self._flight = flight
 
     def cancel(self) -> None:
-        self._flight.told = True
+        self._flight.told = self._flight.told or not self._host.aside
         self._handle.cancel()
 
 
@@ -487,6 +515,7 @@ class Lane:
         drive = _Drive(self._client, case, world)
         try:
             await drive.run()
+            await drive.recorded()
             found = await seen(self._client, drive.latest(), by=TickedRun)
             status = status_document(found.run, found.journal.entries(found.run.id), count=EVERY_STEP)
             elapsed = (world.terminated_at or found.run.completed_at or world.time) - START
@@ -542,6 +571,15 @@ class _Drive:
         if case.until is not None:
             world.time = max(world.time, START + case.until)
 
+    async def recorded(self) -> None:
+        """What has been decided here is known on the server too."""
+        handle = self._client.get_workflow_handle(RUN_ID)
+        if self._world.hosts[RUN_ID].over:
+            with contextlib.suppress(Exception):
+                await handle.result()
+        while (await handle.describe()).raw_description.HasField("pending_workflow_task"):
+            pass
+
     def _busy(self) -> bool:
         """Whether detached children are still going."""
         return any(
@@ -593,12 +631,13 @@ class _Drive:
 
     def _why(self) -> str:
         world = self._world
-        return (
-            f"letters {world.letters}, expected {world.expected - world.hosts.keys()},"
-            f" hosts {[i for i, h in world.hosts.items() if h.moves]},"
-            f" flights {[(k, vars(f)) for k, fs in world.flights.items() for f in fs if f.moves]},"
-            f" errands {[e._errand._attempt.path for e in world.errands if e.moves]}"
-        )
+        moving = {
+            kind: [key for key, several in about.items() for each in several if each.moves]
+            for kind, about in (("flights", world.flights), ("errands", world.errands))
+        }
+        hosts = [workflow_id for workflow_id, host in world.hosts.items() if host.moves]
+        missing = world.expected - world.hosts.keys()
+        return f"letters {world.letters}, missing {missing}, hosts {hosts}, {moving}"
 
     async def _tell_time(self, now: int, *, rings: bool = True) -> None:
         world = self._world
