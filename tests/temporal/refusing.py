@@ -181,7 +181,7 @@ def main() -> int:
         (folder / "doze.yaml").write_text(DOCUMENT, encoding="utf-8")
         wrong = 0
         for code in (UNAUTHENTICATED, PERMISSION_DENIED):
-            for words in (["worker"], ["run", "doze.yaml", "--json"]):
+            for words in (["worker"], ["run", "doze.yaml"]):
                 said, right = expire(server, folder, words, code)
                 wrong += not right
                 print(f"{words[0]}: {'' if right else 'WRONG: '}{said}", end="")

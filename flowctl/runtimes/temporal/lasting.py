@@ -34,4 +34,4 @@ async def lasting(worker: Worker) -> AsyncIterator[None]:
     finally:
         running.remove_done_callback(ended)
         await worker.shutdown()
-        await asyncio.wait([running])
+        await asyncio.gather(running, return_exceptions=True)

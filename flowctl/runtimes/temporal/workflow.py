@@ -44,7 +44,10 @@ LONGEST = 60.0
 too few to read a document of ten thousand steps, or to take up a run that has made as many."""
 
 _WorkflowWorker._deadlock_timeout_seconds = property(lambda worker: LONGEST, lambda worker, seconds: None)  # type: ignore[assignment]
-"""There is no option for it, neither of workers nor of replayers."""
+"""There is no option for it (1.35), neither of workers nor of replayers: ``debug_mode`` lifts the limit, but
+runs all tasks on the worker's own loop, one after the other. ``tests/temporal/test_slow_tasks.py`` fails if
+this has no effect any more.
+"""
 
 
 def sandbox() -> SandboxedWorkflowRunner:
