@@ -168,7 +168,7 @@ def start_runs(target: str, runs: int, pause: float) -> None:
             run, _ = engine.start(
                 workflow, DOCUMENT, {"ships": number % 2 == 0}, id=f"sale-{number}", children=Closure({}, {})
             )
-            begin = Begin(run.id, pack(store), task_queue=QUEUE, heard_within=HEARD_WITHIN)
+            begin = Begin(run.id, pack(store), task_queue=QUEUE, cards=True, heard_within=HEARD_WITHIN)
             while True:
                 try:
                     await client.start_workflow(

@@ -16,6 +16,9 @@ LANES = ("lane-0", "lane-1", "lane-2", "lane-3")
 
 REQUIRED = "FLOWCTL_TEMPORAL_REQUIRED"
 
+EVERYTHING = os.environ.get("FLOWCTL_TEMPORAL_ALL") == "1"
+"""Whether to run also what takes minutes. It has been done (docs/temporal.md)."""
+
 _missing: list[str] = []
 
 

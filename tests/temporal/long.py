@@ -143,7 +143,8 @@ async def go(
     run, _ = engine.start(load(text, "long.yaml").workflow, text, data, id=workflow_id, children=closure)
     began = time.monotonic()
     async with working(client, QUEUE, activities, functions=FUNCTIONS, secret=lambda name: None):
-        chunks = to_chunks(Begin(run.id, pack(store), task_queue=QUEUE, moves_at=moves_at))
+        begin = Begin(run.id, pack(store), task_queue=QUEUE, cards=True, moves_at=moves_at)
+        chunks = to_chunks(begin)
         handle = await client.start_workflow("long", args=chunks, id=workflow_id, task_queue=QUEUE)
         with contextlib.suppress(WorkflowFailureError):
             await handle.result()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from temporalio.client import Client
 from flowctl.document.loader import load_yaml
 from flowctl.testing.conformance import Case, Observed, differences
 from flowctl.testing.temporal import Lane
-from tests.temporal.conftest import LANES
+from tests.temporal.conftest import EVERYTHING, LANES
 from tests.temporal.server import Server
 
 PATIENCE = 120
@@ -36,8 +35,8 @@ def _cases() -> list[Any]:
     ]
 
 
-EVERY = int(os.environ.get("FLOWCTL_TEMPORAL_EVERY", "10"))
-"""One in so many cases is run by workers without a memory; FLOWCTL_TEMPORAL_EVERY=1 runs all of them."""
+EVERY = 1 if EVERYTHING else 10
+"""One in so many cases is run by workers without a memory."""
 
 Results = Mapping[str, Observed | Exception]
 

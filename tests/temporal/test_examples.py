@@ -19,6 +19,7 @@ import pytest
 from flowctl.backends import Backend, open_backend
 from flowctl.embedding.loading import Documents
 from flowctl.plugins import Plugins, load
+from tests.temporal.conftest import EVERYTHING
 from tests.temporal.server import Server
 from tests.test_examples import DATABASES, EXAMPLES, STORIES, Story, assert_ended
 
@@ -27,6 +28,9 @@ WAITS = 60_000
 
 VARIABLES = {example: file.replace(".", "_").upper() for example, file in DATABASES.items()}
 """Where an example's services look for the name of their database."""
+
+LONG = "a thousand sellers are paid"
+TOLD = [story for story in STORIES if EVERYTHING or story != LONG]
 
 STEPS = 2_000
 
@@ -101,7 +105,7 @@ def _play(told: Story, backend: Backend, plugins: Plugins) -> Mapping[str, Any]:
         backend.close()
 
 
-@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("story", TOLD)
 def test_a_story_ends_as_on_sqlite(story: str, played: Mapping[str, Played]) -> None:
     how = played[story]
     if how.problem is not None:

@@ -171,7 +171,7 @@ class TemporalBackend:
 
     def standings(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """See ``Backend``."""
-        found = self.glances(run_ids)
+        found = self._found(run_ids, self._listing.latest)
         return {run_id: {"id": run["id"], "status": run["status"]} for run_id, run in found.items()}
 
     def list(
@@ -227,10 +227,13 @@ class TemporalBackend:
 
     def glances(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """See ``Backend``."""
+        return self._found(run_ids, self._listing.glance)
+
+    def _found(self, run_ids: Iterable[str], ask: Callable[[str], Coroutine[Any, Any, T]]) -> dict[str, T]:
         found = {}
         for run_id in run_ids:
             with contextlib.suppress(RunNotFound):
-                found[run_id] = self._ask(self._listing.glance(run_id))
+                found[run_id] = self._ask(ask(run_id))
         return found
 
     def news(self, mark: Any) -> tuple[Any, Sequence[str]]:

@@ -170,13 +170,20 @@ class Listing:
 
         return await _at_once(document, rows)
 
-    async def glance(self, run_id: str) -> dict[str, Any]:
+    async def latest(self, run_id: str) -> dict[str, Any]:
         """The latest run of a chain as ``page`` without ``counts`` has it. ``RunNotFound``."""
         row = await self._row(await self._describe(workflow_id_of(run_id)))
         if row is None:
             raise not_found(run_id)
         [document] = await self.documents([row], counts=False)
         return document
+
+    async def glance(self, run_id: str) -> dict[str, Any]:
+        """A run likewise; by its workflow id, the latest."""
+        latest = await self.latest(run_id)
+        if run_id in (latest["id"], latest["workflow_id"]):
+            return latest
+        return summary((await seen(self._client, run_id)).run)
 
     async def _describe(self, workflow_id: str) -> WorkflowExecutionDescription:
         try:

@@ -272,7 +272,8 @@ class TemporalHost:
         change = machine.take()
         if change is not None:
             self.journal.commit([change])
-            self.showing.renew(self.run(), self._own_entries)
+            if change.state_changed or change.release:
+                self.showing.renew(self.run(), self._own_entries)
             if Equipment.observe is not None and not workflow.unsafe.is_replaying():
                 Equipment.observe(change)
         machine.committed()

@@ -1,0 +1,32 @@
+"""Programs use Temporal as they use SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+import flowctl
+from tests.console import ROOT
+from tests.temporal.server import Server
+
+ORDER = ROOT / "examples" / "order"
+GIVEN = {"order_id": "0012", "items": ["lamp"], "email": "ada@example.com", "express": True}
+
+
+def test_an_engine_executes_runs_in_a_thread_of_its_own(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOWCTL_SECRET_MAIL_TOKEN", "demo")
+
+    async def play() -> None:
+        async with flowctl.Engine(server.url(task_queue="python"), plugins_dir=[ORDER]) as engine:
+            run = await engine.start(ORDER / "order.yaml", {**GIVEN, "amount": 100})
+            assert await run.result() == {"tracking": "T-0012-1"}
+            waits = await engine.start(ORDER / "order.yaml", {**GIVEN, "amount": 1500})
+            await waits.cancel("never mind")
+            assert (await waits.wait())["error"]["message"] == "never mind"
+
+    asyncio.run(play())
