@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import contextlib
 import dataclasses
 import json
@@ -55,6 +56,9 @@ LONGEST_REST = 0.8
 
 UNCERTAIN = 2_000
 """Milliseconds for which an answer may be under way."""
+
+NO_SERVER = 74
+"""How a worker exits that is started while the server is down."""
 
 PATIENCE = 180.0
 """Seconds until all runs have ended after the last blow."""
@@ -94,11 +98,12 @@ class Stage:
         """Outside of all that is killed."""
         return self.folder / "ledger.jsonl"
 
-    def fork(self, life: Callable[[], object]) -> int:
+    def fork(self, life: Callable[[], int | None]) -> int:
         """A process that does this, and complains into a file."""
         pid = os.fork()
         if pid == 0:
             code = 1
+            atexit._clear()  # what is to be done in the end, the folder's removal say, is not the child's
             try:
                 complaints = os.open(self.folder / "complaints", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
                 os.dup2(complaints, 2)
@@ -109,8 +114,7 @@ class Stage:
                     "FLOWCTL_DB": self.server.url(task_queue=QUEUE),
                 }
                 os.chdir(self.folder)
-                life()
-                code = 0
+                code = life() or 0
             except BaseException:
                 import traceback
 
@@ -135,7 +139,8 @@ class Stage:
         os.kill(pid, signal.SIGKILL)
         self.killed[pid] = _now()
         _, status = os.waitpid(pid, 0)
-        if not os.WIFSIGNALED(status):
+        in_vain = bool(self.outages) and os.waitstatus_to_exitcode(status) == NO_SERVER
+        if not (os.WIFSIGNALED(status) or in_vain):
             raise SystemExit(f"a worker ended by itself: {(self.folder / 'complaints').read_text()[-2000:]}")
 
     def restart_server(self) -> None:

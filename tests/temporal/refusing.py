@@ -51,7 +51,7 @@ class Gate:
 
     def __init__(self, code: int, beyond: str | None = None) -> None:
         self.heard = b""
-        """What came since it was shut."""
+        """All that came since it was shut."""
         self._code = code
         self._beyond = beyond
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -100,16 +100,29 @@ class Gate:
 
     def _refuse(self, come: socket.socket) -> None:
         with come, contextlib.suppress(OSError, EOFError):
-            first = _read(come, 1)
-            self.heard += first
-            _read(come, len(PREFACE) - 1)
+            self._read(come, len(PREFACE))
             come.sendall(_frame(SETTINGS))
-            for kind, flags, stream, body in _frames(come):
-                self.heard += body
+            for kind, flags, stream, body in self._frames(come):
                 if kind == HEADERS:
                     come.sendall(_frame(HEADERS, END_HEADERS | END_STREAM, stream, self._refusal()))
                 elif kind in (SETTINGS, PING) and not flags & ACK:
                     come.sendall(_frame(kind, ACK, 0, body if kind == PING else b""))
+
+    def _frames(self, come: socket.socket) -> Iterator[tuple[int, int, int, bytes]]:
+        while True:
+            head = self._read(come, 9)
+            kind, flags, stream = struct.unpack(">BBI", head[3:])
+            yield kind, flags, stream, self._read(come, int.from_bytes(head[:3], "big"))
+
+    def _read(self, come: socket.socket, size: int) -> bytes:
+        found = b""
+        while len(found) < size:
+            more = come.recv(size - len(found))
+            if not more:
+                raise EOFError
+            self.heard += more
+            found += more
+        return found
 
     def _refusal(self) -> bytes:
         said = {"content-type": "application/grpc", "grpc-status": str(self._code), "grpc-message": "no"}
@@ -122,23 +135,6 @@ def _literal(text: str, first: bytes = b"\0") -> bytes:
 
 def _frame(kind: int, flags: int = 0, stream: int = 0, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body))[1:] + struct.pack(">BBI", kind, flags, stream) + body
-
-
-def _frames(come: socket.socket) -> Iterator[tuple[int, int, int, bytes]]:
-    while True:
-        head = _read(come, 9)
-        kind, flags, stream = struct.unpack(">BBI", head[3:])
-        yield kind, flags, stream, _read(come, int.from_bytes(head[:3], "big"))
-
-
-def _read(come: socket.socket, size: int) -> bytes:
-    found = b""
-    while len(found) < size:
-        more = come.recv(size - len(found))
-        if not more:
-            raise EOFError
-        found += more
-    return found
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
