@@ -74,7 +74,7 @@ async def connect(address: Address) -> Client:
     global in_use
     in_use = True
     try:
-        client = await Client.connect(**config, runtime=_runtime())
+        client = await Client.connect(**config, runtime=runtime())
     except RuntimeError as error:
         raise unreachable(error, config) from error
     await _look(client)
@@ -95,7 +95,7 @@ def _configured(address: Address) -> ClientConnectConfig:
 
 
 @functools.cache
-def _runtime() -> Runtime:
+def runtime() -> Runtime:
     """The threads of Temporal's SDK. What they log goes to Python's log; by themselves they would write to
     standard output.
     """

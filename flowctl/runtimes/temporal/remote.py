@@ -30,6 +30,7 @@ from flowctl.runtimes.kin import check_signal
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.begin import Begin, from_chunks
+from flowctl.runtimes.temporal.connection import runtime
 from flowctl.runtimes.temporal.host import TemporalHost
 from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
 from flowctl.state import ENDED
@@ -142,7 +143,7 @@ async def _read(client: Client, history: WorkflowHistory, by: type[Any]) -> tupl
 
 async def _replayed(history: WorkflowHistory, namespace: str, by: type[Any]) -> TemporalHost:
     with workflows.hosts() as found:
-        replayer = Replayer(workflows=[by], workflow_runner=sandbox(), namespace=namespace)
+        replayer = Replayer(workflows=[by], workflow_runner=sandbox(), namespace=namespace, runtime=runtime())
         replayed = await replayer.replay_workflow(history, raise_on_replay_failure=False)
     if isinstance(replayed.replay_failure, workflow.NondeterminismError):
         raise InternalError(f"run {history.workflow_id} cannot be read: {replayed.replay_failure}")
