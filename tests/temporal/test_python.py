@@ -24,7 +24,7 @@ def test_an_engine_executes_runs_in_a_thread_of_its_own(
     async def play() -> None:
         async with flowctl.Engine(server.url(task_queue="python"), plugins_dir=[ORDER]) as engine:
             run = await engine.start(ORDER / "order.yaml", {**GIVEN, "amount": 100})
-            assert await run.result() == {"tracking": "T-0012-1"}
+            assert (await run.result())["tracking"].startswith("T-0012-")
             waits = await engine.start(ORDER / "order.yaml", {**GIVEN, "amount": 1500})
             await waits.cancel("never mind")
             assert (await waits.wait())["error"]["message"] == "never mind"

@@ -106,13 +106,17 @@ class Driving:
             return False
         children = [each["names"][0] for each in run.waiting_for or () if each["kind"] == "child"]
         for child in children:
-            with contextlib.suppress(RunNotFound):
-                found = (
-                    await seen(self._client, child)
-                ).run  # of one that has ended the run is about to hear
-                if found.status in ENDED or not await self._is_at_rest(found, until):
-                    return False
+            if not await self._is_child_at_rest(child, until):
+                return False
         return run.wake_at is None or run.wake_at > until
+
+    async def _is_child_at_rest(self, run_id: str, until: int) -> bool:
+        """Not if it is about to begin, nor if it has ended, of which its parent is about to hear."""
+        try:
+            child = (await seen(self._client, run_id)).run
+        except RunNotFound:
+            return False
+        return child.status not in ENDED and await self._is_at_rest(child, until)
 
     async def until_drained(self, stop: asyncio.Event) -> None:
         """Return once nothing is due."""
