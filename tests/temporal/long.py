@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import dataclasses
 import random
+import re
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from flowctl.document import load
 from flowctl.document.closure import Closure
 from flowctl.engine import Engine
 from flowctl.expressions import FUNCTIONS
+from flowctl.journal import Entry
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack
 from flowctl.runtimes.temporal.begin import LONG, Begin, to_chunks
@@ -97,9 +99,12 @@ class Effects:
 
 @dataclasses.dataclass(frozen=True)
 class Came:
-    """What came of it. ``parts`` is how many Temporal runs it took."""
+    """What came of it. ``completed`` are the steps in the engine's own order of completion; ``parts`` is how
+    many Temporal runs it took.
+    """
 
     effects: Effects
+    completed: list[int]
     status: dict[str, Any]
     parts: int
     seconds: float
@@ -110,10 +115,10 @@ class Came:
         error = (self.status["error"] or {"type": "nothing"})["type"]
         if len(set(self.effects.done)) != len(self.effects.done):
             found.append("something was done twice")
-        if self.effects.undone != self.effects.done[::-1]:
-            found.append(
-                f"done {len(self.effects.done)}, undone {len(self.effects.undone)}, or not in reverse"
-            )
+        if sorted(self.completed) != sorted(self.effects.done):
+            found.append(f"done {len(self.effects.done)}, of which {len(self.completed)} are known")
+        if self.effects.undone != self.completed[::-1]:
+            found.append(f"done {len(self.completed)}, undone {len(self.effects.undone)}, or not in reverse")
         if error == "ValueError" and len(self.effects.done) != steps:
             found.append(f"only {len(self.effects.done)} steps were made")
         if error not in ("ValueError", "PayloadTooLarge"):
@@ -151,7 +156,15 @@ async def go(
         seconds = time.monotonic() - began
     found = await seen(client, run.id)
     parts = [part async for part in client.list_workflows(f"WorkflowId = '{workflow_id}'")]
-    return Came(effects, status_document(found.run, found.journal.entries(run.id)), len(parts), seconds)
+    entries = found.journal.entries(run.id)
+    return Came(effects, _completed(entries), status_document(found.run, entries), len(parts), seconds)
+
+
+def _completed(entries: Sequence[Entry]) -> list[int]:
+    """The numbers of the steps ``s7``, or ``each[7].s``, in the order in which they were completed."""
+    facts = (fact for entry in entries for fact in entry.facts() if fact.kind == "completed")
+    found = (re.fullmatch(r"(?:each\[(\d+)\]\.s|s(\d+))", fact.path) for fact in facts)
+    return [int(step[1] or step[2]) for step in found if step is not None]
 
 
 def main(words: Sequence[str] | None = None) -> int:
