@@ -102,7 +102,8 @@ def runtime() -> Runtime:
     for name in (LOGGER, f"{LOGGER}.worker._worker"):
         logging.getLogger(name).addFilter(Told())
     forwarding = LogForwardingConfig(logging.getLogger(LOGGER))
-    said = TelemetryFilter(core_level="WARN", other_level="ERROR")
+    said = TelemetryFilter(core_level="WARN", other_level="ERROR").formatted()
+    said += ",temporalio_common::payload_limits=ERROR"  # how large a run may be that moves, ``begin`` says
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(said, forwarding)))
 
 
