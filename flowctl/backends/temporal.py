@@ -24,6 +24,7 @@ from temporalio.service import RPCError
 
 from flowctl import values
 from flowctl.backends import Documents, Observer, StartRequest
+from flowctl.backends.news import News
 from flowctl.engine import Engine
 from flowctl.errors import AmbiguousRun, RunIdConflict, RunNotFound, UsageError
 from flowctl.journal import Change, Run, Where
@@ -36,8 +37,7 @@ from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.begin import MARK, Begin, to_chunks
-from flowctl.runtimes.temporal.connection import Address, connect, refused
-from flowctl.runtimes.temporal.host import Equipment
+from flowctl.runtimes.temporal.connection import Address, backlog, connect, refused
 from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, signal, workflow_id_of
 from flowctl.runtimes.temporal.working import working
 from flowctl.runtimes.versions import Versions
@@ -85,6 +85,7 @@ class TemporalBackend:
         self._address = Address.parse(url)
         self._plugins = plugins
         self._settings = settings or NO_POLICY
+        self._told: News | None = None
         try:
             self._client: Client = self._runner.run(connect(self._address))
         except BaseException:
@@ -215,28 +216,32 @@ class TemporalBackend:
             loop = asyncio.get_running_loop()
             for number in (signals.SIGTERM, signals.SIGINT):
                 loop.add_signal_handler(number, stop.set)
-            Equipment.observe = _tell_ends(observe)
-            try:
-                async with self._working(concurrency):
-                    ready()
-                    if drain:
-                        await self._until_drained(stop)
-                    else:
-                        await stop.wait()
-            finally:
-                Equipment.observe = None
+            async with self._working(concurrency, observe):
+                ready()
+                if drain:
+                    await self._until_drained(stop)
+                else:
+                    await stop.wait()
 
         self._ask(_held(work, reins))
 
-    def _working(self, concurrency: int | None = None) -> Any:
-        assert self._plugins is not None
+    def _working(self, concurrency: int | None = None, observe: Observer | None = None) -> Any:
+        plugins = self._plugins
+        assert plugins is not None
+        if self._told is None:
+            self._told = News(plugins)
+            if plugins.telemetry is not None:
+                plugins.telemetry.begin(self._url, partial(backlog, self._address))
         return working(
             self._client,
             self._address.task_queue,
-            self._plugins.activities,
+            plugins.activities,
             functions=self._functions,
-            secret=self._plugins.resolve_secret,
+            secret=plugins.resolve_secret,
             concurrency=concurrency,
+            around=plugins.telemetry and plugins.telemetry.around,
+            around_in_child=plugins.telemetry and plugins.telemetry.around_in_child,
+            listener=self._told.listener(_tell_ends(observe) if observe is not None else None),
         )
 
     async def _watch(
@@ -649,6 +654,10 @@ class TemporalBackend:
 
     def close(self) -> None:
         """See ``Backend``."""
+        if self._told is not None:
+            self._told.close()
+            if self._plugins is not None and self._plugins.telemetry is not None:
+                self._plugins.telemetry.end()
         self._runner.close()
 
 

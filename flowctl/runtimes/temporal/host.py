@@ -28,7 +28,7 @@ from flowctl.activities import Attempt, Outcome
 from flowctl.document import stored
 from flowctl.errors import Failure, InternalError, PayloadTooLarge, RunClosed, safe_text
 from flowctl.expressions import FUNCTIONS
-from flowctl.journal import Change, Entry, Message, MessageKind, Run
+from flowctl.journal import Entry, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack, unpack
 from flowctl.machine import Handle, Machine
@@ -39,6 +39,7 @@ from flowctl.runtimes.kin import Kin, check_signal
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.kindred import Errands, described, remember
 from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json, raw
+from flowctl.runtimes.temporal.witness import decided
 from flowctl.state import ENDED, RunStatus
 
 MARGIN = timedelta(seconds=60)
@@ -59,7 +60,6 @@ class Equipment:
     """What the workers of this process have besides activities. Set before a worker begins."""
 
     functions: Mapping[str, Any] = FUNCTIONS
-    observe: Callable[[Change], None] | None = None
 
 
 class TemporalHost:
@@ -266,8 +266,7 @@ class TemporalHost:
         change = machine.take()
         if change is not None:
             self.journal.commit([change])
-            if Equipment.observe is not None and not workflow.unsafe.is_replaying():
-                Equipment.observe(change)
+            decided(change, self.journal)
         machine.committed()
         if machine.reopened:
             machine.begin_again(self.journal.entries(self.run_id), self.journal.inbox(self.run_id))
