@@ -147,8 +147,9 @@ class Witness:
     def _forgotten(self, run_id: str, ended: bool) -> None:
         """The worker forgets a run. Whoever is told of it may forget it, too."""
         for task in self._tasks.get(run_id, ()):
+            if ended and task.known:  # one that was forgotten before was another end
+                task.taken = True
             task.known = False
-            task.taken = True if ended else task.taken
         latest = self._latest.pop(run_id, None)
         self._tell(run_id)
         if latest is not None and run_id not in self._tasks:
