@@ -131,7 +131,11 @@ class Child:
         attempt |= {"args": call.arguments, "secrets": {}}
         level = logging.getLogger().getEffectiveLevel()
         try:
-            send(self._write, Task(self._source, attempt, call.activity.memory, level, call.around))
+            activity = call.activity
+            send(
+                self._write,
+                Task(self._source, attempt, activity.memory, level, call.around, activity.configure),
+            )
             while True:
                 said: Said = to_said.decode(receive(self._read))
                 match said:
