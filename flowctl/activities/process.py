@@ -128,7 +128,7 @@ class Child:
         """Have it carry out an attempt, and wait for what comes of it."""
         self.attempts += 1
         attempt = {name: getattr(call.attempt, name) for name in Attempt.__struct_fields__}
-        attempt |= {"args": call.arguments, "secrets": {}}
+        attempt |= {"args": call.arguments, "secrets": dict.fromkeys(call.attempt.secrets, ())}
         level = logging.getLogger().getEffectiveLevel()
         try:
             activity = call.activity
