@@ -209,9 +209,6 @@ def steps(port: int, *, processes: bool = True) -> Iterator[dict[str, object]]:
                 "retry": False,
                 "with": {"database": "app", "sql": sql, "parameters": {"p": secret}},
             }
-        # against all advice, and with mistakes in it, of which the parser quotes pieces
-        for sql in (f"SELECT {secret} FROM", f"SELECT '{secret}", f"DELETE {secret}"):
-            yield {"activity": "sql.execute", "retry": False, "with": {"database": "app", "sql": sql}}
         yield {"workflow": "./child.yaml", "with": {"pin": "${{ input.pin }}"}, "secret": True}
     yield {"activity": "tell.thread", "with": {"how": "number", "text": "${{ secrets.DIGITS }}"}}
 
