@@ -214,7 +214,7 @@ class TemporalBackend:
 
         async def work(stop: asyncio.Event) -> None:
             loop = asyncio.get_running_loop()
-            for number in (signals.SIGTERM, signals.SIGINT):
+            for number in (signals.SIGTERM, signals.SIGINT) if reins is None else ():
                 loop.add_signal_handler(number, stop.set)
             async with self._working(concurrency, observe):
                 ready()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+import flowctl
 from flowctl.backends import open_backend
 from flowctl.engine.events import Courses, Event
 from flowctl.journal import Change
@@ -198,6 +199,31 @@ def test_a_worker_exports_spans_of_activities_and_of_children_where_they_belong(
     assert collected.tree() == TREE
     assert len({span.trace_id for span in collected.spans.values()}) == 1
     assert {event["data"]["run_id"] for event in heard(folder)} == {"tree", "tree/d"}
+
+
+# --- in programs
+
+QUICK = "{dsl: 1, name: quick, steps: [{id: a, activity: core.echo}]}"
+
+
+class Ears:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @flowctl.hookimpl
+    def flowctl_on_event(self, event: Mapping[str, Any]) -> None:
+        self.heard.append(event["type"].removeprefix("dev.flowctl."))
+
+
+def test_an_engine_in_a_program_works_on_temporal_and_its_plugins_hear(server: Server, folder: Path) -> None:
+    ears, database = Ears(), server.url(task_queue=folder.name)
+
+    async def scene() -> None:
+        async with flowctl.Engine(database, plugins=[ears]) as engine:
+            assert await (await engine.start(QUICK)).result() == {}
+
+    asyncio.run(scene())
+    assert ears.heard == ["run.started", "step.started", "step.completed", "run.completed"]
 
 
 # --- what Temporal does not take
