@@ -162,11 +162,19 @@ class Stage:
             raise SystemExit(f"a worker ended by itself: {(self.folder / 'complaints').read_text()[-2000:]}")
 
     def restart_server(self) -> None:
-        """Kill it, and start it again on what it has stored."""
+        """Kill it, and start it again on what it has stored. A worker that finds no server when it begins
+        ends, as it should; so all of them have begun.
+        """
+        while not self._all_work():
+            time.sleep(0.05)
         down = _now()
         self.server.stop(signal.SIGKILL)
         self.server.start()
         self.outages.append((down, _now()))
+
+    def _all_work(self) -> bool:
+        said = (self.folder / "complaints").read_text()
+        return all(f"worker {pid} on " in said for pid in self.workers)
 
 
 def _now() -> int:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -203,27 +204,36 @@ def test_a_worker_exports_spans_of_activities_and_of_children_where_they_belong(
 
 # --- in programs
 
-QUICK = "{dsl: 1, name: quick, steps: [{id: a, activity: core.echo}]}"
+WAITS = "{dsl: 1, name: waits, signals: {go: {}}, steps: [{id: a, wait_for_signal: go}]}"
 
 
 class Ears:
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.rests = threading.Event()
 
     @flowctl.hookimpl
     def flowctl_on_event(self, event: Mapping[str, Any]) -> None:
         self.heard.append(event["type"].removeprefix("dev.flowctl."))
+        if self.heard[-1] == "step.waiting":
+            self.rests.set()
 
 
-def test_an_engine_in_a_program_works_on_temporal_and_its_plugins_hear(server: Server, folder: Path) -> None:
+def test_an_engine_in_a_program_works_on_temporal_and_its_plugins_hear_of_a_run_that_rests(
+    server: Server, folder: Path
+) -> None:
+    """While it rests: nothing happens that would show that Temporal has it."""
     ears, database = Ears(), server.url(task_queue=folder.name)
 
     async def scene() -> None:
         async with flowctl.Engine(database, plugins=[ears]) as engine:
-            assert await (await engine.start(QUICK)).result() == {}
+            handle = await engine.start(WAITS)
+            assert await asyncio.to_thread(ears.rests.wait, 60)
+            await handle.signal("go")
+            await handle.result()
 
     asyncio.run(scene())
-    assert ears.heard == ["run.started", "step.started", "step.completed", "run.completed"]
+    assert ears.heard == ["run.started", "step.waiting", "step.completed", "run.completed"]
 
 
 # --- what Temporal does not take

@@ -34,6 +34,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.workflow import Info
 
 from flowctl.journal import Change, Journal
+from flowctl.runtimes.temporal.connection import ANSWERS_WITHIN
 
 SOON = 0.2
 """Seconds between two looks at what has become of tasks. Each is asked of in the second."""
@@ -121,12 +122,13 @@ class Witness:
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """While the worker works, and until what it has decided is told, as far as Temporal answers."""
-        looking = asyncio.create_task(self._look())
+        over = asyncio.Event()
+        looking = asyncio.create_task(self._look(over))
         try:
             yield
         finally:
-            looking.cancel()
-            await asyncio.wait([looking])
+            over.set()
+            await looking  # to cancel it would be to cancel a call, which does not always hear of that
             await self._ask(lambda task: True)
             if self._tasks:
                 log.warning("what became of %d runs last is not known, and is not told", len(self._tasks))
@@ -155,12 +157,13 @@ class Witness:
         if latest is not None and run_id not in self._tasks:
             self._told(Change(latest.change.run, [], release=True), latest.journal)
 
-    async def _look(self) -> None:
-        while True:
-            await asyncio.sleep(SOON)
+    async def _look(self, over: asyncio.Event) -> None:
+        while not over.is_set():
             await self._ask(lambda task: task.waited)
             for task in self._open():
                 task.waited = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), SOON)
 
     async def _ask(self, of: Callable[[_Task], bool]) -> None:
         """Ask Temporal what became of tasks."""
@@ -186,7 +189,9 @@ class Witness:
             maximum_page_size=EVENTS,
         )
         while True:
-            answer = await self._client.workflow_service.get_workflow_execution_history_reverse(asked)
+            answer = await self._client.workflow_service.get_workflow_execution_history_reverse(
+                asked, timeout=ANSWERS_WITHIN
+            )
             for event in answer.history.events:
                 if event.event_id == task.began + 1:
                     return bool(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
