@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flowctl.backends import Observer
 from flowctl.engine.events import Telling
 from flowctl.journal import Change, Entry, Journal
 from flowctl.runtimes.temporal.working import Listener
+from flowctl.state import ENDED, RunStatus
+from flowctl.status import summary
 
 if TYPE_CHECKING:
     from flowctl.plugins import Plugins
@@ -25,22 +28,28 @@ class News:
         assert self._journal is not None
         return self._journal.entries(run_id)
 
-    def listener(self, observe: Callable[[Change], None] | None) -> Listener | None:
-        """Tells ``observe`` and the plugins; None if there is nobody."""
+    def listener(self, observe: Observer | None) -> Listener | None:
+        """Tells plugins everything, and ``observe`` that a run has ended, or that somebody has to see to it.
+        None if there is nobody.
+        """
         telling = self._telling
         if telling is None and observe is None:
             return None
 
         def told(change: Change, journal: Journal) -> None:
-            if observe is not None:
-                observe(change)
+            if observe is not None and _is_over(change):
+                observe(summary(change.run))
             if telling is not None:
                 self._journal = journal
                 telling.tell(change)
 
-        return Listener(told, lambda change: telling is not None or change.state_changed)
+        return Listener(told, lambda change: telling is not None or _is_over(change))
 
     def close(self) -> None:
         """Let plugins hear the last."""
         if self._telling is not None:
             self._telling.close()
+
+
+def _is_over(change: Change) -> bool:
+    return change.state_changed and change.run.status in ENDED | {RunStatus.BLOCKED, RunStatus.PAUSED}

@@ -27,7 +27,7 @@ from flowctl.backends import Documents, Observer, StartRequest
 from flowctl.backends.news import News
 from flowctl.engine import Engine
 from flowctl.errors import AmbiguousRun, RunIdConflict, RunNotFound, UsageError
-from flowctl.journal import Change, Run, Where
+from flowctl.journal import Run, Where
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack
 from flowctl.model import NO_POLICY, Policy
@@ -241,7 +241,7 @@ class TemporalBackend:
             concurrency=concurrency,
             around=plugins.telemetry and plugins.telemetry.around,
             around_in_child=plugins.telemetry and plugins.telemetry.around_in_child,
-            listener=self._told.listener(_tell_ends(observe) if observe is not None else None),
+            listener=self._told.listener(observe),
         )
 
     async def _watch(
@@ -681,16 +681,6 @@ def _told(observe: Observer | None) -> Callable[[Run, Sequence[Any]], None]:
             for fact in entry.facts():
                 line = fact_line(run, fact, entry.seq, secret)
                 observe({"run": run.id, "status": run.status, **line})  # type: ignore[misc]
-
-    return tell
-
-
-def _tell_ends(observe: Observer) -> Callable[[Change], None]:
-    """Passes on that a run has ended, or that somebody has to see to it."""
-
-    def tell(change: Change) -> None:
-        if change.run.status in ENDED | {RunStatus.BLOCKED, RunStatus.PAUSED} and change.state_changed:
-            observe(summary(change.run))
 
     return tell
 

@@ -61,7 +61,7 @@ UNCERTAIN = 2_000
 """Milliseconds for which an answer may be under way."""
 
 PATIENCE = 180.0
-"""Seconds until all runs have ended after the last blow."""
+"""Seconds until a run has ended, after the last blow."""
 
 DOCUMENT = """
 dsl: 1
@@ -228,7 +228,7 @@ async def ends(target: str, runs: int) -> dict[str, dict[str, Any]]:
     found = {}
     for number in range(runs):
         with contextlib.suppress(WorkflowFailureError):
-            await client.get_workflow_handle(f"sale-{number}").result()
+            await asyncio.wait_for(client.get_workflow_handle(f"sale-{number}").result(), PATIENCE)
         run = await seen(client, f"sale-{number}")
         entries = run.journal.entries(run.run.id)
         events = [event["id"] for event in Courses(run.journal).events(Change(run.run, entries))]
@@ -310,7 +310,7 @@ def scene(folder: Path, *, seed: int, kills: int, runs: int, restart: bool = Tru
         _, status = os.waitpid(starter, 0)
         if status:
             raise SystemExit(f"the starter failed: {(folder / 'complaints').read_text()[-2000:]}")
-        documents = asyncio.run(asyncio.wait_for(ends(server.target, runs), PATIENCE))
+        documents = asyncio.run(ends(server.target, runs))
         stage.happened = sum(len(document["events"]) for document in documents.values())
         return stage, judge(stage, documents)
     finally:

@@ -36,7 +36,7 @@ from temporalio.workflow import Info
 from flowctl.journal import Change, Journal
 from flowctl.runtimes.temporal.connection import ANSWERS_WITHIN
 
-SOON = 0.2
+SOON = 0.4
 """Seconds between two looks at what has become of tasks. Each is asked of in the second."""
 
 EVENTS = 20
