@@ -16,10 +16,10 @@ AT_ONCE := -n auto --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins scenarios dashboard test lint format types temporal demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
+.PHONY: help setup plugins scenarios dashboard test lint format types temporal scenarios-on-temporal demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
 define require_python
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
@@ -55,8 +55,9 @@ $(SCENARIOS)/.built: $(STAMP) requirements/scenarios.lock
 	$(BIN)/$(PIP_INSTALL) --require-hashes --target $(SCENARIOS) -r requirements/scenarios.lock
 	@touch $@
 
+# On Temporal: make scenario-report DB=temporal://localhost:7233
 $(PLAYS:%=scenario-%): scenario-%: scenarios
-	@$(BESIDE) $(BIN)/python examples/$*/play_*.py
+	@$(BESIDE) SCENARIO_DB=$(DB) $(BIN)/python examples/$*/play_*.py
 
 dashboard: ## build the dashboard into the package, with its types checked; needs npm
 	cd dashboard && npm install --omit-lockfile-registry-resolved --no-audit --no-fund && npm run build
@@ -69,6 +70,10 @@ test: setup lint types plugins scenarios ## all that must hold: lint, format, ty
 # Two at a time: most of what they do is to start processes.
 $(PLAYS:%=tests-of-%): tests-of-%: scenarios
 	$(BESIDE) $(BIN)/python -m pytest -q examples/$*
+
+scenarios-on-temporal: scenarios $(TEMPORAL) ## the tests of the scenarios, all of them on Temporal
+	SCENARIOS_ON=temporal FLOWCTL_TEMPORAL=$(TEMPORAL) FLOWCTL_TEMPORAL_REQUIRED=1 \
+	  $(MAKE) --no-print-directory -j2 $(PLAYS:%=tests-of-%)
 
 lint: setup ## check rules and format
 	$(BIN)/python -m ruff check .

@@ -36,6 +36,7 @@ import msgspec
 from flowctl.activities import Activity, Resource, declared, declared_resource
 from flowctl.activities.modules import import_file
 from flowctl.activities.resources import named_by
+from flowctl.activities.settings import Configure
 from flowctl.default_plugins import TELEMETRY, modules
 from flowctl.errors import UsageError, safe_text
 from flowctl.secrets import NO_SETTINGS, Resolver, Secrets, SecretSettings
@@ -190,11 +191,13 @@ class _Loading:
         with self._reported(source), contextlib.redirect_stdout(sys.stderr):
             plugin = source.load()
             hooks = self._hooks(plugin, source)
+            registration = _Registration(self.plugins, source)
             if "flowctl_configure" in hooks:
                 self._told.add(source.name)
                 settings = dict(self._settings.get(source.name, {}))
                 hooks["flowctl_configure"](settings=settings, folder=self._project)
-            _Registration(self.plugins, source).everything(plugin, hooks)
+                registration.told(hooks["flowctl_configure"], settings, self._project)
+            registration.everything(plugin, hooks)
 
     def loaded(self, key: str) -> Any:
         """The plugin of that key, if there is one and all is well with it."""
@@ -212,12 +215,12 @@ class _Loading:
                 error = f"{error}; {did_you_mean(name, self._told)}"
             self.plugins.problems.append(Problem(name, "flowctl.toml", error))
 
-    def _hooks(self, plugin: Any, source: _Source) -> dict[str, Callable[..., Any]]:
+    def _hooks(self, plugin: Any, source: _Source) -> dict[str, partial[Any]]:
         """The hooks that a plugin implements, by name. pluggy has checked their parameters."""
         if self._manager.is_registered(plugin):  # one module under two names
             return {}
         self._manager.register(plugin, source.key)
-        hooks: dict[str, Callable[..., Any]] = {}
+        hooks: dict[str, partial[Any]] = {}
         for caller in self._manager.get_hookcallers(plugin) or []:
             (implementation,) = (each for each in caller.get_hookimpls() if each.plugin is plugin)
             if caller.spec is not None:
@@ -248,6 +251,14 @@ class _Registration:
         self._activities: list[str] = []
         self._functions: list[str] = []
         self._resources: dict[str, Resource] = {}
+        self._takes_settings = False
+        self._configure: Configure | None = None
+
+    def told(self, hook: partial[Any], settings: Mapping[str, Any], folder: str) -> None:
+        """The plugin was told its settings; its child processes will be."""
+        [implementation] = hook.args
+        self._takes_settings = True
+        self._configure = Configure.of(implementation.function, implementation.argnames, settings, folder)
 
     def everything(self, plugin: Any, hooks: Mapping[str, Callable[..., Any]]) -> None:
         """Ask the plugin for all it has. What was registered before a hook raised stays."""
@@ -317,7 +328,14 @@ class _Registration:
                 f"{found.name}: a child process cannot be given the resource {min(resources)!r}",
                 hint="open what it needs in the function, or leave isolation='process' out",
             )
-        added = dataclasses.replace(found, plugin=self._source.name, resources=resources)
+        if found.isolation == "process" and self._takes_settings and self._configure is None:
+            raise UsageError(
+                f"{found.name}: a child process cannot be told the settings of this plugin",
+                hint="have flowctl_configure at the top level of a module, or leave isolation='process' out",
+            )
+        added = dataclasses.replace(
+            found, plugin=self._source.name, resources=resources, configure=self._configure
+        )
         _ = added.binding  # refuses what cannot be called by name
         self._plugins.activities[found.name] = added
         self._plugins._owners[found.name] = self._source.name

@@ -18,11 +18,20 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from examples.services.mailbox import Mailbox
 from examples.services.serving import HOST, Handler
 from examples.services.stage import ROOT, Stage, environment
+
+on_temporal_too = pytest.mark.parametrize("database", ["sqlite", "temporal"], indirect=True)
+"""See ``examples/conftest.py``."""
+
+
+def own_id(here: Stage) -> str:
+    """The id of a run, which no other test has: on Temporal, all are on one server."""
+    return here.folder.parent.name
 
 
 class Killer:

@@ -9,6 +9,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -18,8 +19,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from flowctl.server.routes import ENDPOINTS
 from tests import console
 from tests.canaries import CANARIES, files, leaks
 
@@ -294,7 +297,8 @@ class Terminal:
         self.said[" ".join(arguments)] = said
 
 
-def write_workflow(project: Path, body: Iterable[Mapping[str, Any]]) -> None:
+def write_workflow(project: Path, body: Iterable[Mapping[str, Any]], *, wait: bool = False) -> None:
+    """``wait``: for a signal, in the end."""
     listed = [{"id": f"s{number}", "optional": True, **step} for number, step in enumerate(body)]
     document = {
         "dsl": 1,
@@ -304,6 +308,9 @@ def write_workflow(project: Path, body: Iterable[Mapping[str, Any]]) -> None:
         "secrets": [*CANARIES],
         "steps": listed,
     }
+    if wait:
+        document["signals"] = {"go": {}}
+        listed.append({"id": "wait", "wait_for_signal": "go"})
     (project / "w.yaml").write_text(json.dumps(document))
 
 
@@ -339,6 +346,76 @@ def test_no_canary_is_in_any_byte_that_is_written(project: Path) -> None:
         flowctl(*command.split())
     assert b"***" in flowctl.said["history plain"]
     assert leaks(flowctl.said | files(project, planted=PLANTED)) == []
+
+
+TO_BE_READ = tuple(
+    route.path.replace("{run}", "live").replace("{name}", "w").replace("{version}", "1")
+    for route in ENDPOINTS
+    if route.method == "GET"
+)
+LIVE = {"/api/v1/events", "/api/v1/runs/live/events"}
+"""Routes that go on answering."""
+
+
+def test_no_canary_is_in_what_a_server_answers_and_keeps_while_it_lives(project: Path) -> None:
+    """All that can be read of it, both live streams, and the files of the session that has the run."""
+    flowctl = Terminal(project)
+    with echo() as port:
+        alone = (step for step in steps(port, processes=False) if "workflow" not in step)
+        write_workflow(project, alone, wait=True)
+        flowctl("deploy", "w.yaml")
+        with served(project, flowctl) as client:
+            said = {"/api/v1/events": b"", "/api/v1/runs/live/events": b""}
+            with client.stream("GET", "/api/v1/events") as every:
+                started = client.post("/api/v1/runs", json={"workflow": "w", "id": "live"})
+                assert started.status_code == 201, started.text
+                with client.stream("GET", "/api/v1/runs/live/events") as one:
+                    for where, stream in (("/api/v1/runs/live/events", one), ("/api/v1/events", every)):
+                        for line in stream.iter_lines():
+                            said[where] += line.encode() + b"\n"
+                            if '"status":"waiting"' in line:
+                                break
+            for path in TO_BE_READ:
+                if path not in LIVE:
+                    params = {"left": "live", "right": "live"} if path.endswith("/diff") else {}
+                    answer = client.get(path, params=params)
+                    assert answer.status_code == 200, (path, answer.text)
+                    said[path] = answer.content
+            client.post("/api/v1/runs/live/signals/go", json={"payload": "no"})
+            there = files(project, planted=PLANTED)
+    assert b"***" in said["/api/v1/runs/live/events"]
+    assert b"***" in said["/api/v1/runs/live/history"]
+    assert any(".sessions" in name for name in there), "no session was alive"
+    assert leaks(flowctl.said | said | there) == []
+
+
+@contextlib.contextmanager
+def served(project: Path, flowctl: Terminal) -> Iterator[httpx.Client]:
+    """A client of a server with a worker, all of whose output is kept."""
+    command = [sys.executable, "-m", "flowctl", "serve", "--port", "0", "--workers", "1", "--json"]
+    with (
+        open(project / "serve.log", "w+b") as out,
+        subprocess.Popen(
+            command, cwd=project, env=environment(project), stdout=subprocess.PIPE, stderr=out
+        ) as process,
+    ):
+        assert process.stdout is not None
+        lines: list[bytes] = []
+        try:
+            while not lines or lines[-1].rstrip() != b"}":
+                lines.append(process.stdout.readline())
+            origin, _, code = json.loads(b"".join(lines))["url"].partition("/#code=")
+            with httpx.Client(base_url=origin, timeout=60, verify=False) as client:
+                session = client.post("/api/v1/session", json={"code": code}).json()
+                client.headers["x-csrf-token"] = session["csrf"]
+                client.headers["origin"] = origin
+                yield client
+        finally:
+            process.send_signal(signal.SIGTERM)
+            lines += process.stdout.readlines()
+        assert process.wait(60) == 0
+        out.seek(0)
+        flowctl.said["serve"] = b"".join(lines) + out.read()
 
 
 def test_a_child_of_a_secret_step_is_seen_nowhere(project: Path) -> None:

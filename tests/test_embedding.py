@@ -41,6 +41,8 @@ from flowctl.errors import (
     UsageError,
 )
 from flowctl.testing.python import run_workflow
+from tests.collector import collector
+from tests.console import reader
 
 QUICK = "{dsl: 1, name: quick, steps: [{return: {answer: 42}}]}"
 WAITS = """
@@ -677,6 +679,57 @@ def test_a_workflow_is_tested_in_virtual_time() -> None:
 
 async def _collect(events: AsyncIterator[Any]) -> list[Any]:
     return [event async for event in events]
+
+
+class Ears:
+    """A plugin that listens."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @flowctl.hookimpl
+    def flowctl_on_event(self, event: dict[str, Any]) -> None:
+        self.heard.append(event["type"].removeprefix("dev.flowctl."))
+
+
+def test_plugins_of_an_engine_and_of_a_script_hear_of_events_before_these_are_over() -> None:
+    async def scene(engine: Engine) -> None:
+        await (await engine.start(one)).result()
+
+    one = "{dsl: 1, name: one, steps: [{id: a, activity: core.echo}]}"
+    ears = Ears()
+    play(scene, plugins=[ears])
+    assert ears.heard == ["run.started", "step.started", "step.completed", "run.completed"]
+    ears = Ears()
+    flowctl.run(one, db="memory:", plugins=[ears])
+    assert ears.heard == ["run.started", "step.started", "step.completed", "run.completed"]
+
+
+EMBEDDING = """
+import asyncio, flowctl
+
+@flowctl.activity("t.speak")
+def speak() -> None:
+    from opentelemetry import trace
+    with trace.get_tracer("mine").start_as_current_span("in an activity"): ...
+
+async def main() -> None:
+    async with flowctl.Engine("t.db", plugins=[speak]) as engine:
+        await (await engine.start("{dsl: 1, name: told, steps: [{id: a, activity: t.speak}]}")).result()
+
+asyncio.run(main())
+"""
+
+
+def test_an_engine_in_a_program_exports_traces_as_a_worker_does(tmp_path: Path) -> None:
+    with collector() as collected:
+        asked = reader() | {"OTEL_EXPORTER_OTLP_ENDPOINT": collected.url}
+        done = subprocess.run(
+            [sys.executable, "-c", EMBEDDING], cwd=tmp_path, env=asked, capture_output=True, timeout=60
+        )
+    assert done.returncode == 0, done.stderr
+    assert collected.tree() == ["run told", "  step a", "    attempt t.speak", "      in an activity"]
+    assert collected.count("flowctl.runs.completed") == 1
 
 
 def test_events_can_be_taken_up_where_one_left_off() -> None:

@@ -7,11 +7,13 @@ import dataclasses
 import logging
 import subprocess
 import sys
+import tomllib
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import flowctl
@@ -317,6 +319,58 @@ def test_settings_that_nobody_takes_are_a_problem(folder: Folder) -> None:
     assert problem.error == "[plugins.shop] is for no plugin that takes settings"
 
 
+TOLD_IN_A_CHILD = """
+from flowctl import activity, hookimpl
+
+seen = []
+
+@hookimpl
+def flowctl_configure(settings):
+    seen.append(settings)
+
+@activity("shop.seen", isolation="process")
+def tell() -> list:
+    return [repr(seen), len(seen)]
+"""
+TABLE = """
+url = "sm\\u00f6rg\\u007f\\U0001f600 \\"quoted\\""
+since = 2026-11-28T07:32:00+01:00
+days = [2026-11-28, {at = 07:32:00.5, "" = {}}]
+limits = {most = inf, least = -0.0, big = 9223372036854775807, on = true}
+"""
+
+
+def test_a_child_process_is_told_the_settings_once_and_as_they_are(folder: Folder) -> None:
+    settings = {"shop": tomllib.loads(TABLE)}
+    plugins = loaded(folder(shop=TOLD_IN_A_CHILD), settings=settings)
+    assert plugins.problems == []
+
+    [first, second] = calls(plugins, "shop.seen", times=2)
+    assert first.value is not None, first.failure
+    assert msgspec.json.decode(first.value) == [repr([settings["shop"]]), 1]
+    assert second == first
+
+
+@activity("object.work", isolation="process")
+def work_apart() -> None: ...
+
+
+class Told:
+    @hookimpl
+    def flowctl_configure(self, settings: object) -> None: ...
+
+    @hookimpl
+    def flowctl_register_activities(self, register: Any) -> None:
+        register(work_apart)
+
+
+def test_settings_that_no_child_process_could_be_told_are_a_problem() -> None:
+    plugins = loaded(objects=[Told()])
+    (problem,) = plugins.problems
+    assert "object.work: a child process cannot be told the settings of this plugin" in problem.error
+    assert "object.work" not in plugins.activities
+
+
 # --- secrets and events
 
 
@@ -388,6 +442,11 @@ def nobody(name: str) -> str | None:
 
 
 def call(name: str, **args: Any) -> Outcome:
+    return calls(loaded(), name, args)[0]
+
+
+def calls(plugins: Plugins, name: str, args: dict[str, Any] | None = None, times: int = 1) -> list[Outcome]:
+    """What comes of calling an activity, so many times one after the other."""
     attempt = Attempt(
         run_id="run",
         workflow="w",
@@ -396,7 +455,7 @@ def call(name: str, **args: Any) -> Outcome:
         attempt=1,
         idempotency_key="run/step",
         name=name,
-        args=args,
+        args=args or {},
         secrets={},
         timeout=30_000,
         heartbeat_timeout=None,
@@ -407,11 +466,16 @@ def call(name: str, **args: Any) -> Outcome:
         deadline=30_000,
     )
 
-    async def within() -> Outcome:
+    async def within() -> list[Outcome]:
         loop = asyncio.get_running_loop()
-        ended: asyncio.Future[Outcome] = loop.create_future()
-        Performer(loaded().activities, resolve_secret=nobody, loop=loop).perform(attempt, ended.set_result)
-        return await ended
+        performer = Performer(plugins.activities, resolve_secret=nobody, loop=loop)
+        outcomes = []
+        for _ in range(times):
+            ended: asyncio.Future[Outcome] = loop.create_future()
+            performer.perform(attempt, ended.set_result)
+            outcomes.append(await ended)
+        performer.close()
+        return outcomes
 
     return asyncio.run(within())
 

@@ -40,7 +40,7 @@ def test_the_targets_of_make_that_are_named_exist() -> None:
     assert {"demo", "test", "setup", "scenario-report"} <= named
     plays = re.search(r"^PLAYS := (.*)$", makefile, re.MULTILINE)
     assert plays is not None
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     assert named <= targets | {f"scenario-{name}" for name in plays[1].split()}
 
 

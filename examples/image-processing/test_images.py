@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from examples.services.objects import Objects
 from examples.services.stage import Stage, stage
-from tests.scenario_helpers import Killer, deadly_http, dies_after, played
+from tests.scenario_helpers import Killer, deadly_http, dies_after, on_temporal_too, own_id, played
 
 HERE = Path(__file__).resolve().parent
 WORKFLOW = "image-processing.yaml"
@@ -53,6 +53,7 @@ def check(here: Stage, file: str, objects: Path) -> None:
     assert local.read_bytes() == small.read_bytes()
 
 
+@on_temporal_too
 def test_a_picture_is_stored_as_what_it_is_whatever_it_is_called(here: Stage) -> None:
     store = here.serve("objects")
     ended = process(here, "dusk.png", store.url)
@@ -101,6 +102,7 @@ def nothing_is_left(here: Stage, objects: Path) -> None:
     assert here.rows("catalogue.db", LISTED) == []
 
 
+@on_temporal_too
 def test_a_store_that_has_no_room_for_both_keeps_neither(here: Stage) -> None:
     size = (here.folder / "inbox" / "dusk.jpg").stat().st_size
     store = here.serve("objects", "--quota", str(size + 1))
@@ -128,17 +130,17 @@ def test_killed_when_an_object_was_stored_there_is_one_of_each(here: Stage) -> N
     Objects.folder, Objects.quota = objects, 1 << 30
     with deadly_http(Objects, killer, "PUT /images") as url:
         data = json.dumps({"file": "dusk.jpg", "store": url})
-        killer.kills(here, "run", WORKFLOW, "--input", data, "--id", "one")
+        killer.kills(here, "run", WORKFLOW, "--input", data, "--id", own_id(here))
         assert here.rows("catalogue.db", LISTED) == []
-        assert json.loads(here.flowctl("resume", "one", "--json"))["status"] == "completed"
+        assert json.loads(here.flowctl("resume", own_id(here), "--json"))["status"] == "completed"
     check(here, "dusk.jpg", objects)
 
 
 def test_killed_when_the_row_was_committed_there_is_one(here: Stage) -> None:
     store = here.serve("objects")
     data = json.dumps({"file": "dusk.jpg", "store": store.url})
-    dies_after(here, "SELECT 1 FROM images", "run", WORKFLOW, "--input", data, "--id", "one")
-    assert json.loads(here.flowctl("resume", "one", "--json"))["status"] == "completed"
+    dies_after(here, "SELECT 1 FROM images", "run", WORKFLOW, "--input", data, "--id", own_id(here))
+    assert json.loads(here.flowctl("resume", own_id(here), "--json"))["status"] == "completed"
     check(here, "dusk.jpg", store.folder)
 
 

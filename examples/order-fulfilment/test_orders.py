@@ -13,7 +13,15 @@ import pytest
 
 from examples.services import payments
 from examples.services.stage import Server, Stage, mails, stage
-from tests.scenario_helpers import Killer, deadly_http, deadly_mailbox, dies_after, played
+from tests.scenario_helpers import (
+    Killer,
+    deadly_http,
+    deadly_mailbox,
+    dies_after,
+    on_temporal_too,
+    own_id,
+    played,
+)
 
 HERE = Path(__file__).resolve().parent
 WORKFLOW = "order-fulfilment.yaml"
@@ -52,6 +60,7 @@ def shop(here: Stage) -> Shop:
     return Shop(here, here.serve("mailbox", usually=8025), here.serve("payments"))
 
 
+@on_temporal_too
 def test_an_order_is_paid_deducted_and_told_of(shop: Shop) -> None:
     ended = shop.order("A-1", "visa", lamp=2, desk=1)
     assert ended["output"] == {"order_id": "A-1", "cents": 32_880, "charge": "ch_1", "told": True}
@@ -106,6 +115,7 @@ def test_the_same_order_again_is_refused_and_touches_nothing_of_the_first(shop: 
     assert len(shop.money) == len(mails(shop.mailbox.folder)) == 1
 
 
+@on_temporal_too
 def test_an_order_that_failed_can_be_placed_again(shop: Shop) -> None:
     shop.order("A-1", "declined", exits=1, lamp=2, desk=1)
     assert shop.order("A-1", "visa", lamp=2, desk=1)["status"] == "completed"
@@ -136,7 +146,7 @@ def test_a_replay_executes_what_commits_and_deducts_nothing_twice(shop: Shop) ->
 
 def resumed(here: Stage, mailbox: Path, books: Path) -> None:
     """Drive the order A-1 on; whatever happened, it is there once."""
-    assert json.loads(here.flowctl("resume", "order-1", "--json"))["status"] == "completed"
+    assert json.loads(here.flowctl("resume", own_id(here), "--json"))["status"] == "completed"
     assert here.rows("shop.db", STOCK) == SOLD
     assert here.rows("shop.db", "SELECT order_id, state FROM orders") == [("A-1", "placed")]
     assert here.rows(books, CHARGED) == [("visa", 32_880)]
@@ -148,7 +158,7 @@ def test_killed_when_it_was_charged_it_is_charged_once(here: Stage) -> None:
     payments.Gateway.database = payments.open_books(here.folder / "payments")
     with deadly_http(payments.Gateway, killer, "POST /charges") as url:
         data = json.dumps(order("A-1", "visa", url, lamp=2, desk=1))
-        killer.kills(here, "run", WORKFLOW, "--input", data, "--id", "order-1")
+        killer.kills(here, "run", WORKFLOW, "--input", data, "--id", own_id(here))
         assert here.rows("payments/payments.db", CHARGED) == [("visa", 32_880)]
         resumed(here, mailbox.folder, payments.Gateway.database)
     requests = here.rows("payments/payments.db", "SELECT count(*), count(DISTINCT key) FROM requests")
@@ -164,7 +174,7 @@ def test_killed_when_it_was_charged_it_is_charged_once(here: Stage) -> None:
 )
 def test_killed_right_after_a_commit_it_commits_once(shop: Shop, query: str) -> None:
     data = json.dumps(order("A-1", "visa", shop.gateway.url, lamp=2, desk=1))
-    dies_after(shop.here, query, "run", WORKFLOW, "--input", data, "--id", "order-1")
+    dies_after(shop.here, query, "run", WORKFLOW, "--input", data, "--id", own_id(shop.here))
     resumed(shop.here, shop.mailbox.folder, shop.gateway.folder / "payments.db")
 
 
@@ -172,7 +182,7 @@ def test_killed_when_the_mail_was_taken_there_is_one_mail(here: Stage) -> None:
     gateway, killer = here.serve("payments"), Killer()
     with deadly_mailbox(here, killer) as mailbox:
         data = json.dumps(order("A-1", "visa", gateway.url, lamp=2, desk=1))
-        killer.kills(here, "run", WORKFLOW, "--input", data, "--id", "order-1")
+        killer.kills(here, "run", WORKFLOW, "--input", data, "--id", own_id(here))
         assert len(mails(mailbox)) == 1
         resumed(here, mailbox, gateway.folder / "payments.db")
 

@@ -18,7 +18,7 @@ from pypdf import PdfReader
 
 from examples.services.objects import Objects
 from examples.services.stage import Stage, mails, stage
-from tests.scenario_helpers import Killer, deadly_http, deadly_mailbox, played
+from tests.scenario_helpers import Killer, deadly_http, deadly_mailbox, on_temporal_too, own_id, played
 
 HERE = Path(__file__).resolve().parent
 WORKFLOW = "report.yaml"
@@ -70,6 +70,7 @@ def added_up(year: Path) -> dict[str, Any]:
     }
 
 
+@on_temporal_too
 def test_a_report_is_printed_published_and_told_of_and_its_figures_are_right(here: Stage, year: Path) -> None:
     mailbox, store = here.serve("mailbox", usually=8025), here.serve("objects")
     output = report(here, store.url)["output"]
@@ -130,12 +131,14 @@ def test_the_same_sales_are_the_same_bytes(here: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "quota", "status", "error"),
+    ("changes", "quota", "status", "error", "database"),
     [
-        ({"year": 2020}, 1 << 30, "failed", "NothingSold"),
-        ({"email": "ada@nowhere.invalid"}, 1 << 30, "compensated", "MailRefused"),
-        ({}, 17_000, "compensated", "Http507"),
+        ({"year": 2020}, 1 << 30, "failed", "NothingSold", "sqlite"),
+        ({"email": "ada@nowhere.invalid"}, 1 << 30, "compensated", "MailRefused", "sqlite"),
+        ({"email": "ada@nowhere.invalid"}, 1 << 30, "compensated", "MailRefused", "temporal"),
+        ({}, 17_000, "compensated", "Http507", "sqlite"),
     ],
+    indirect=["database"],
 )
 def test_a_report_that_fails_leaves_nothing(
     here: Stage, changes: dict[str, Any], quota: int, status: str, error: str
@@ -157,9 +160,9 @@ def test_killed_when_something_was_published_or_told_it_is_there_once(here: Stag
     Objects.folder, Objects.quota = objects, 1 << 30
     with deadly_http(Objects, killer, asked) as url, deadly_mailbox(here, killer) as mailbox:
         data = json.dumps({"year": 2026, "email": "ada@example.com", "store": url})
-        killer.kills(here, "run", WORKFLOW, "--input", data, "--id", "one")
+        killer.kills(here, "run", WORKFLOW, "--input", data, "--id", own_id(here))
         assert len(mails(mailbox)) == (0 if asked.startswith("PUT") else 1)
-        assert json.loads(here.flowctl("resume", "one", "--json"))["status"] == "completed"
+        assert json.loads(here.flowctl("resume", own_id(here), "--json"))["status"] == "completed"
         assert [mail["Subject"] for mail in mails(mailbox)] == ["Sales of 2026"]
     assert [file.suffix for file in below(objects)] == [".pdf", ".svg"]
     assert len(below(here.folder / "out")) == 2

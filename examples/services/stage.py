@@ -6,6 +6,7 @@ are free; whatever in the copy names one of the usual ports is told the real one
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -22,6 +23,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYED = ROOT / "build"
+DATABASE = "SCENARIO_DB"
+"""The variable that names another database than ``flowctl.db``: ``temporal://localhost:7233``."""
 LEFT_OUT = shutil.ignore_patterns("README.md", "play_*.py", "test_*.py", "__pycache__")
 
 
@@ -171,11 +174,21 @@ def stage(scenario: Path, folder: Path | None = None, *, aloud: bool = True) -> 
         folder = PLAYED / scenario.name
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(scenario, folder, ignore=LEFT_OUT, dirs_exist_ok=True)
+    if os.environ.get(DATABASE):
+        _keep_runs_at(os.environ[DATABASE], folder)
     with ExitStack() as ends:
         played = Stage(folder, ends, aloud=aloud)
         yield played
         if aloud and folder.is_relative_to(ROOT):
             _say_goodbye(folder.relative_to(ROOT))
+
+
+def _keep_runs_at(database: str, folder: Path) -> None:
+    """Have the project name a database; on Temporal with a queue that no other project shares."""
+    settings = folder / "flowctl.toml"
+    if database.startswith("temporal://") and "?" not in database:
+        database += f"?task_queue={folder.name}-{hashlib.sha256(bytes(folder)).hexdigest()[:8]}"
+    settings.write_text(f'db = "{database}"\n{settings.read_text(encoding="utf-8")}', encoding="utf-8")
 
 
 def _say_goodbye(folder: Path) -> None:

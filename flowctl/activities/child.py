@@ -30,6 +30,7 @@ from flowctl.activities.definition import Activity, declared
 from flowctl.activities.failures import failure_from
 from flowctl.activities.masking import NOTHING
 from flowctl.activities.modules import find
+from flowctl.activities.settings import Configure
 from flowctl.activities.wire import Answer, Beat, Log, Raised, Said, Task, receive, send, to_task, writer
 from flowctl.errors import InvalidOutput, PayloadTooLarge
 
@@ -76,6 +77,7 @@ class _Host:
         self._lock = threading.Lock()
         self._told = False
         self._calling = False
+        self._configured = False
 
     def stop(self, number: int, frame: FrameType | None) -> None:
         """SIGTERM: whatever Ctrl-C would do now, if there is an activity to do it to."""
@@ -89,6 +91,7 @@ class _Host:
         _limit_memory(task.memory)
         logging.basicConfig(level=task.log_level, handlers=[_Forward(self)], force=True)
         try:
+            self._configure(task.configure)
             activity = declared(find(task.source))
             assert activity is not None, f"{task.source.qualname} is not an activity any more"
             value = self._call(activity, task)
@@ -98,6 +101,12 @@ class _Host:
         else:
             said = _answer(value, activity.name)
         self.say(said)
+
+    def _configure(self, configure: Configure | None) -> None:
+        """Tell the plugin its settings, once."""
+        if configure is not None and not self._configured:
+            configure.tell()
+            self._configured = True
 
     def say(self, message: Said) -> None:
         """Send a message, from any thread."""

@@ -28,7 +28,8 @@ class ActivityContext:
     ``attempt`` counts from 1; ``idempotency_key`` is the same for every attempt of the step, and what a
     service should be given to recognise a repeated call. ``deadline`` is when the attempt times out.
     ``last_heartbeat`` are the details of the latest ``heartbeat``, at first an earlier attempt's: where to go
-    on from.
+    on from. ``secret_arguments`` are JSON pointers to the arguments, or parts of them, that have a secret in
+    them, such as ``/headers/Authorization``.
     """
 
     run_id: str = "run"
@@ -43,6 +44,7 @@ class ActivityContext:
     last_heartbeat: Any = None
     activity: str = "activity"
     generation: int = 0
+    secret_arguments: frozenset[str] = frozenset()
     _mask: Mask = NOTHING
     _beat: Callable[[bytes | None], None] = lambda details: None
     _told: Callable[[], bool] = lambda: False
@@ -65,6 +67,7 @@ class ActivityContext:
             last_heartbeat=attempt.last_heartbeat,
             activity=attempt.name,
             generation=attempt.generation,
+            secret_arguments=frozenset(attempt.secrets),
             _mask=mask,
             _beat=beat,
             _told=told,

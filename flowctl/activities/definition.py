@@ -18,6 +18,7 @@ import msgspec
 
 from flowctl.activities.binding import Binding
 from flowctl.activities.resources import Resource
+from flowctl.activities.settings import Configure
 from flowctl.clock import parse_duration
 from flowctl.errors import UsageError
 from flowctl.model import Policy
@@ -44,7 +45,8 @@ class Activity:
 
     ``memory`` bounds the address space of its child process in bytes; None is no bound. ``origin`` is
     ``FILE:LINE`` of the function. ``plugin`` is the name of the plugin that registered it, and ``resources``
-    are those that its parameters name, once one has.
+    are those that its parameters name, once one has; ``configure`` is how a child process tells it its
+    settings, None if it takes none.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Activity:
     origin: str
     plugin: str = ""
     resources: Mapping[str, Resource] = dataclasses.field(default_factory=dict)
+    configure: Configure | None = None
 
     @functools.cached_property
     def binding(self) -> Binding:

@@ -128,10 +128,14 @@ class Child:
         """Have it carry out an attempt, and wait for what comes of it."""
         self.attempts += 1
         attempt = {name: getattr(call.attempt, name) for name in Attempt.__struct_fields__}
-        attempt |= {"args": call.arguments, "secrets": {}}
+        attempt |= {"args": call.arguments, "secrets": dict.fromkeys(call.attempt.secrets, ())}
         level = logging.getLogger().getEffectiveLevel()
         try:
-            send(self._write, Task(self._source, attempt, call.activity.memory, level, call.around))
+            activity = call.activity
+            send(
+                self._write,
+                Task(self._source, attempt, activity.memory, level, call.around, activity.configure),
+            )
             while True:
                 said: Said = to_said.decode(receive(self._read))
                 match said:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from flowctl.activities.modules import Source
+from flowctl.activities.settings import Configure
 from flowctl.values import MAX_BYTES
 
 FRAME_LIMIT = 4 * MAX_BYTES
@@ -25,13 +26,16 @@ _LENGTH = struct.Struct(">I")
 
 class Task(msgspec.Struct, tag=True):
     """Carry out ``attempt`` (the fields of ``Attempt``), whose arguments have their secrets in them.
-    ``memory`` bounds the address space, in bytes; ``around`` is what is entered around the call."""
+    ``memory`` bounds the address space, in bytes; ``around`` is what is entered around the call; with
+    ``configure`` the plugin is told its settings before the first.
+    """
 
     source: Source
     attempt: dict[str, Any]
     memory: int | None
     log_level: int
     around: Source | None = None
+    configure: Configure | None = None
 
 
 class Beat(msgspec.Struct, tag=True):

@@ -24,9 +24,10 @@ T = TypeVar("T")
 class Engine:
     """Runs on one database: started, looked at, told, and, unless ``worker`` is false, executed here.
 
-    ``db`` is a path, ``sqlite:///path`` or ``memory:``. ``plugins`` are modules, names of modules, functions
-    with ``@activity`` or objects with hooks, ``plugins_dir`` folders of plugin files; installed plugins come
-    by themselves. What is not given is what the command line would take: ``FLOWCTL_DB``, ``flowctl.toml``, ….
+    ``db`` is a path, ``sqlite:///path``, ``memory:`` or ``temporal://host:port/namespace?task_queue=NAME``.
+    ``plugins`` are modules, names of modules, functions with ``@activity`` or objects with hooks,
+    ``plugins_dir`` folders of plugin files; installed plugins come by themselves. What is not given is what
+    the command line would take: ``FLOWCTL_DB``, ``flowctl.toml``, ….
 
     The worker executes all runs that are due on the database, ``concurrency`` at once, whoever started them,
     in a thread and on a loop of its own, which is where ``async def`` activities run. Any number of engines

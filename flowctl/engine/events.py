@@ -21,13 +21,13 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
 
 from flowctl.clock import format_timestamp
-from flowctl.journal import Change, Entry, Fact, Journal, Run, is_secret
+from flowctl.journal import Change, Entry, Fact, Run, is_secret
 from flowctl.status import SecretPaths, fact_line, outwards
 
 Event = dict[str, Any]
@@ -209,10 +209,17 @@ def _event(run: Run, subject: str, name: str, at: int, id: str, data: Mapping[st
     }
 
 
+class Recorded(Protocol):
+    """A journal, as far as it is read here."""
+
+    def entries(self, run_id: str) -> Sequence[Entry]:
+        """Of a run that was committed to, all of them."""
+
+
 class Courses:
     """The runs of one journal, as far as they were met. ``events`` of every commit, in order."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Recorded) -> None:
         self._journal = journal
         self._known: dict[str, _Course] = {}
 
@@ -240,7 +247,7 @@ class Courses:
 class Telling:
     """Tells one listener. ``tell`` it what was committed; ``close`` lets it hear the last."""
 
-    def __init__(self, listener: Listener, journal: Journal) -> None:
+    def __init__(self, listener: Listener, journal: Recorded) -> None:
         self._listener = listener
         self._courses = Courses(journal)
         self._queue: queue.Queue[bytes | None] = queue.Queue(WAITING)

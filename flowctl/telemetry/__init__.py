@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from flowctl.activities import Attempt
@@ -61,9 +61,11 @@ def flowctl_on_event(event: Mapping[str, Any]) -> None:
     telemetry.metrics.hear(event)
 
 
-def begin(journal: str) -> None:
-    """This process drives runs of the journal at that address."""
-    _telemetry().metrics.watch(journal)
+def begin(address: str, due: Callable[[], int] | None = None) -> None:
+    """This process drives runs at that address. ``due`` counts those that wait; where runs are in a journal,
+    that is asked.
+    """
+    _telemetry().metrics.watch(address, due)
 
 
 def end() -> None:

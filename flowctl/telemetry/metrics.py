@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
 
 from flowctl.errors import FlowctlError
-from flowctl.journal import Journal
 from flowctl.journal.opening import connect
 
 SCOPE = "flowctl"
@@ -57,7 +57,7 @@ class Metrics:
         self._runs = meter.create_histogram("flowctl.run.duration", unit="s")
         self._steps = meter.create_histogram("flowctl.step.duration", unit="s")
         meter.create_observable_gauge("flowctl.queue_depth", [self._queue_depth], unit="1")
-        self._journals: set[str] = set()
+        self._due: dict[str, Callable[[], int]] = {}
 
     def hear(self, event: Mapping[str, Any]) -> None:
         """Count it."""
@@ -73,21 +73,21 @@ class Metrics:
         elif kind in ENDS_OF_STEPS:
             self._steps.record(_seconds(event), about | {"flowctl.status": kind.removeprefix("step.")})
 
-    def watch(self, journal: str) -> None:
-        """Count what waits in that journal."""
-        if journal != IN_MEMORY:  # of which nobody else can see anything
-            self._journals.add(journal)
+    def watch(self, address: str, due: Callable[[], int] | None = None) -> None:
+        """Count what waits there: by asking ``due``, or else the journal at that address."""
+        if address != IN_MEMORY:  # of which nobody else can see anything
+            self._due[address] = due or partial(_due_in, address)
 
     def _queue_depth(self, options: CallbackOptions) -> Iterable[Observation]:
         """In a thread of the SDK's, with a connection of its own: nobody waits for it."""
-        now = time.time_ns() // 1_000_000
-        for url in self._journals:
-            with contextlib.suppress(FlowctlError), contextlib.closing(_reader(url)) as journal:
-                yield Observation(journal.due(now))
+        for due in list(self._due.values()):
+            with contextlib.suppress(FlowctlError):
+                yield Observation(due())
 
 
-def _reader(url: str) -> Journal:
-    return connect(url, read_only=True)
+def _due_in(url: str) -> int:
+    with contextlib.closing(connect(url, read_only=True)) as journal:
+        return journal.due(time.time_ns() // 1_000_000)
 
 
 def _seconds(event: Mapping[str, Any]) -> float:

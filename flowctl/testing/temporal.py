@@ -16,7 +16,7 @@ import contextlib
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -24,7 +24,7 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.common import RawValue, WorkflowIDReusePolicy
 from temporalio.service import RPCError
-from temporalio.worker import Worker, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+from temporalio.worker import Worker
 
 from flowctl.activities import Attempt, Outcome
 from flowctl.document.closure import Closure
@@ -37,6 +37,7 @@ from flowctl.machine import Handle
 from flowctl.path import Path
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.attempts import failed, lost
+from flowctl.runtimes.temporal.attended import AttendedRunner
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.host import TemporalHost
 from flowctl.runtimes.temporal.kindred import SEND, Errands
@@ -415,45 +416,18 @@ class TickedRun(FlowctlRun):
         host.tick(told["now"], rings=told["rings"])
 
 
-class _Runner(WorkflowRunner):
-    """Temporal's sandbox, and who is being run in it."""
-
-    def __init__(self) -> None:
-        self._sandbox = sandbox()
-
-    def prepare_workflow(self, defn: Any) -> None:
-        self._sandbox.prepare_workflow(defn)
-
-    def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
-        self._sandbox.set_worker_level_failure_exception_types(types)
-
-    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return _Instance(self._sandbox.create_instance(det), det.info.namespace)
-
-
-class _Instance(WorkflowInstance):
-    def __init__(self, instance: WorkflowInstance, namespace: str) -> None:
-        self._instance = instance
-        self._namespace = namespace
-
-    def activate(self, act: Any) -> Any:
-        world = _worlds.get(self._namespace)
-        if world is None:
-            return self._instance.activate(act)
-        world.letters += 1
-        try:
-            return self._instance.activate(act)
-        finally:
-            world.letters -= 1
-
-    def get_info(self) -> Any:
-        return self._instance.get_info()
-
-    def get_serialization_context(self, command_info: Any) -> Any:
-        return self._instance.get_serialization_context(command_info)
-
-    def get_external_store_context(self, command_info: Any) -> Any:
-        return self._instance.get_external_store_context(command_info)
+@contextlib.contextmanager
+def _under_way(info: workflow.Info, act: object) -> Iterator[None]:
+    """A run is being activated: it moves."""
+    world = _worlds.get(info.namespace)
+    if world is None:
+        yield
+        return
+    world.letters += 1
+    try:
+        yield
+    finally:
+        world.letters -= 1
 
 
 class _Activities:
@@ -502,7 +476,7 @@ class Lane:
             task_queue=QUEUE,
             workflows=[TickedRun],
             activities=[activities.attempt, activities.send],
-            workflow_runner=_Runner(),
+            workflow_runner=AttendedRunner(sandbox(), _under_way),
             max_cached_workflows=cached,
             max_heartbeat_throttle_interval=beat,
             default_heartbeat_throttle_interval=beat,

@@ -13,7 +13,9 @@ Rules:
    and is still under way then finds it taken, and never has its effect after it was undone.
 5. A query changes nothing: it is rolled back. It returns up to ``max_rows`` rows, and says so if there are
    more.
-6. Errors show neither parameters nor passwords.
+6. Errors show neither parameters nor passwords. Of a statement that has a secret in its own text (which rule
+   2 cannot help where SQL takes no parameters), nothing of what the database says is shown: parsers quote
+   pieces, which nobody recognises.
 
 SQLAlchemy is imported when the first statement is executed: every command loads its plugins.
 """
@@ -76,6 +78,16 @@ class UnknownDatabase(SqlError):
 class UnexpectedRows(SqlError):
     """A statement did not change as many rows as it was to: ``details`` has ``statement`` (from 1),
     ``expected`` and ``rows``. Nothing has happened."""
+
+
+class Withheld(SqlError):
+    """What the database, or its driver, says of a statement with a secret in it."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"the statement is refused ({kind}). What is wrong with it is not shown, because there is a"
+            " secret in its text: pass that in `parameters`"
+        )
 
 
 class TooManyRows(SqlError):
@@ -204,7 +216,7 @@ def query(
     """The rows of a query, each a mapping from column to value. Whatever it changes is rolled back."""
     with databases.engine(database).connect() as connection:
         try:
-            return _execute(connection, sql, parameters or {}, ctx)["returned"] or []
+            return _execute(connection, sql, parameters or {}, ctx, "/sql")["returned"] or []
         finally:
             connection.rollback()
 
@@ -221,7 +233,7 @@ def execute(
     ``sql.transaction``.
     """
     with databases.engine(database).begin() as connection:
-        return _execute(connection, sql, parameters or {}, ctx)
+        return _execute(connection, sql, parameters or {}, ctx, "/sql")
 
 
 @activity("sql.transaction", timeout="30s", non_retryable=HOPELESS)
@@ -281,7 +293,8 @@ def _now() -> str:
 def _checked(
     connection: sa.Connection, statement: Statement, number: int, ctx: ActivityContext
 ) -> dict[str, Any]:
-    result = _execute(connection, statement.sql, statement.parameters, ctx)
+    place = f"/statements/{number - 1}/sql"
+    result = _execute(connection, statement.sql, statement.parameters, ctx, place)
     rows = result["rows"]
     if statement.expect is not None and rows != statement.expect:
         raise UnexpectedRows(
@@ -292,11 +305,26 @@ def _checked(
 
 
 def _execute(
+    connection: sa.Connection, sql: str, parameters: Mapping[str, Any], ctx: ActivityContext, place: str
+) -> dict[str, Any]:
+    """Execute the statement at that place of the arguments: how many rows it changed or returned, and those
+    that it returned, null if it returns none.
+    """
+    import sqlalchemy as sa
+
+    try:
+        return _executed(connection, sql, parameters, ctx)
+    except sa.exc.SQLAlchemyError as error:
+        if place not in ctx.secret_arguments:
+            raise
+        withheld = Withheld(type(error).__name__)
+        driver = isinstance(error, sa.exc.DBAPIError)
+        raise type(error)(None, None, withheld) if driver else withheld from None
+
+
+def _executed(
     connection: sa.Connection, sql: str, parameters: Mapping[str, Any], ctx: ActivityContext
 ) -> dict[str, Any]:
-    """Execute a statement: how many rows it changed or returned, and those that it returned, null if it
-    returns none.
-    """
     import sqlalchemy as sa
 
     statement = sa.text(sql)

@@ -12,6 +12,8 @@ keep in a file that nobody of the engine knows:
 2. All that was to be done was done, under its key. What was done is begun again only if its worker, or the
    server, was killed before the answer was certain: the same attempt, under the same key.
 3. What was undone was undone in reverse.
+4. Plugins were told of nothing twice, and of nothing that is not in the history. What a worker had not told
+   when it was killed is told by nobody; how much that is, is counted.
 
 Prints counts; exits with 1 on any violation.
 """
@@ -38,6 +40,8 @@ from typing import Any
 from flowctl.document import load
 from flowctl.document.closure import Closure
 from flowctl.engine import Engine
+from flowctl.engine.events import Courses
+from flowctl.journal import Change
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack
 from flowctl.plugins import load as load_plugins
@@ -57,11 +61,8 @@ LONGEST_REST = 0.8
 UNCERTAIN = 2_000
 """Milliseconds for which an answer may be under way."""
 
-NO_SERVER = 74
-"""How a worker exits that is started while the server is down."""
-
 PATIENCE = 180.0
-"""Seconds until all runs have ended after the last blow."""
+"""Seconds until a run has ended, after the last blow."""
 
 DOCUMENT = """
 dsl: 1
@@ -78,13 +79,26 @@ steps:
   - {id: ship, activity: do, with: {value: 5, failures: "${{ 0 if input.ships else 9 }}"}}
 output: ${{ steps.ship.output }}
 """
+EARS = """
+import json, os
+from flowctl import hookimpl
+
+@hookimpl
+def flowctl_on_event(event):
+    line = json.dumps({"run": event["data"]["run_id"], "id": event["id"], "type": event["type"]})
+    file = os.open("heard.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.write(file, line.encode() + b"\\n")
+    os.close(file)
+"""
 FORWARD = ("reserve", "charge", "pack", "label")
 """What is done in every run, and undone in those that do not ship."""
 
 
 @dataclasses.dataclass
 class Stage:
-    """A folder, a server, and who was killed when: process to milliseconds since the epoch."""
+    """A folder, a server, and who was killed when: process to milliseconds since the epoch. ``happened`` is
+    the number of events there were.
+    """
 
     folder: Path
     server: Server
@@ -92,13 +106,19 @@ class Stage:
     workers: list[int] = dataclasses.field(default_factory=list)
     killed: dict[int, int] = dataclasses.field(default_factory=dict)
     outages: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    happened: int = 0
 
     @property
     def ledger(self) -> Path:
         """Outside of all that is killed."""
         return self.folder / "ledger.jsonl"
 
-    def fork(self, life: Callable[[], int | None]) -> int:
+    @property
+    def heard(self) -> list[dict[str, Any]]:
+        """The events that plugins were told of."""
+        return [json.loads(line) for line in (self.folder / "heard.jsonl").read_text().splitlines()]
+
+    def fork(self, life: Callable[[], object]) -> int:
         """A process that does this, and complains into a file."""
         pid = os.fork()
         if pid == 0:
@@ -110,11 +130,12 @@ class Stage:
                 os.dup2(complaints, 1)
                 os.environ |= {
                     "FLOWCTL_LEDGER": str(self.ledger),
-                    "FLOWCTL_PLUGINS_DIR": str(CORPUS),
+                    "FLOWCTL_PLUGINS_DIR": f"{CORPUS}{os.pathsep}{self.folder / 'plugins'}",
                     "FLOWCTL_DB": self.server.url(task_queue=QUEUE),
                 }
                 os.chdir(self.folder)
-                code = life() or 0
+                life()
+                code = 0
             except BaseException:
                 import traceback
 
@@ -139,16 +160,23 @@ class Stage:
         os.kill(pid, signal.SIGKILL)
         self.killed[pid] = _now()
         _, status = os.waitpid(pid, 0)
-        in_vain = bool(self.outages) and os.waitstatus_to_exitcode(status) == NO_SERVER
-        if not (os.WIFSIGNALED(status) or in_vain):
+        if not os.WIFSIGNALED(status):
             raise SystemExit(f"a worker ended by itself: {(self.folder / 'complaints').read_text()[-2000:]}")
 
     def restart_server(self) -> None:
-        """Kill it, and start it again on what it has stored."""
+        """Kill it, and start it again on what it has stored. A worker that finds no server when it begins
+        ends, as it should; so all of them have begun.
+        """
+        while not self._all_work():
+            time.sleep(0.05)
         down = _now()
         self.server.stop(signal.SIGKILL)
         self.server.start()
         self.outages.append((down, _now()))
+
+    def _all_work(self) -> bool:
+        said = (self.folder / "complaints").read_text()
+        return all(f"worker {pid} on " in said for pid in self.workers)
 
 
 def _now() -> int:
@@ -190,7 +218,9 @@ def start_runs(target: str, runs: int, pause: float) -> None:
 
 
 async def ends(target: str, runs: int) -> dict[str, dict[str, Any]]:
-    """The status documents of all runs, once they have ended."""
+    """The status documents of all runs, once they have ended, with the ids of what has happened in them
+    (``events``).
+    """
     from temporalio.client import Client, WorkflowFailureError
 
     from flowctl.runtimes.temporal.remote import seen
@@ -200,9 +230,11 @@ async def ends(target: str, runs: int) -> dict[str, dict[str, Any]]:
     found = {}
     for number in range(runs):
         with contextlib.suppress(WorkflowFailureError):
-            await client.get_workflow_handle(f"sale-{number}").result()
+            await asyncio.wait_for(client.get_workflow_handle(f"sale-{number}").result(), PATIENCE)
         run = await seen(client, f"sale-{number}")
-        found[run.run.id] = status_document(run.run, run.journal.entries(run.run.id))
+        entries = run.journal.entries(run.run.id)
+        events = [event["id"] for event in Courses(run.journal).events(Change(run.run, entries))]
+        found[run.run.id] = status_document(run.run, entries) | {"events": events}
     return found
 
 
@@ -221,7 +253,15 @@ def judge(stage: Stage, documents: Mapping[str, Mapping[str, Any]]) -> list[str]
         if done != wanted:
             found.append(f"{run_id} did {done}")
         found += _repeated(stage, lines)
-    return found
+    return found + _misheard(stage, documents)
+
+
+def _misheard(stage: Stage, documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Events that were told twice, or are of something that is not in the history."""
+    times = Counter((event["run"], event["id"], event["type"]) for event in stage.heard)
+    known = {(run_id, event) for run_id, document in documents.items() for event in document["events"]}
+    twice = [f"told {number} times: {event}" for event, number in times.items() if number > 1]
+    return twice + [f"never happened: {event}" for event in times if event[:2] not in known]
 
 
 def _step(line: Mapping[str, Any]) -> str:
@@ -256,6 +296,8 @@ def scene(folder: Path, *, seed: int, kills: int, runs: int, restart: bool = Tru
     preload()
     server = Server(find(folder / "downloads"), folder, kept=True, eager=False)
     server.start()
+    (folder / "plugins").mkdir()
+    (folder / "plugins" / "ears.py").write_text(EARS)
     stage = Stage(folder, server, random.Random(seed))
     starter = 0
     try:
@@ -270,7 +312,8 @@ def scene(folder: Path, *, seed: int, kills: int, runs: int, restart: bool = Tru
         _, status = os.waitpid(starter, 0)
         if status:
             raise SystemExit(f"the starter failed: {(folder / 'complaints').read_text()[-2000:]}")
-        documents = asyncio.run(asyncio.wait_for(ends(server.target, runs), PATIENCE))
+        documents = asyncio.run(ends(server.target, runs))
+        stage.happened = sum(len(document["events"]) for document in documents.values())
         return stage, judge(stage, documents)
     finally:
         for pid in stage.workers:
@@ -291,7 +334,7 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         stage, wrong = scene(Path(folder), seed=options.seed, kills=options.kills, runs=options.runs)
-        ledger = read_ledger(stage.ledger)
+        ledger, heard = read_ledger(stage.ledger), len(stage.heard)
     begun = Counter(line["key"] for line in ledger if line["phase"] == "begin")
     twice = Counter(f"{line['key']}#{line['attempt']}" for line in ledger if line["phase"] == "begin")
     print(
@@ -303,6 +346,8 @@ def main() -> int:
                 "runs": options.runs,
                 "effects": len(begun),
                 "attempts made again after a loss": sum(times - 1 for times in twice.values()),
+                "events": stage.happened,
+                "events told": heard,
                 "seconds": round(time.monotonic() - began, 1),
                 "violations": len(wrong),
             }

@@ -51,4 +51,4 @@ def _without(problem: NoServer) -> str:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for problem in _missing:
-        terminalreporter.write_line(f"tests/temporal was skipped: {problem}")
+        terminalreporter.write_line(f"what needs Temporal was skipped: {problem}")

@@ -7,4 +7,5 @@ cards (``runtimes.temporal.card``).
 
 ``backend`` the whole: it answers one after the other what its parts know on their loop · ``sending`` runs on
 their way · ``driving`` them, and working · ``listing`` many of them · ``last`` the one started last from here
+· ``news`` what is told of them
 """

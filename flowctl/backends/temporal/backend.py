@@ -28,7 +28,6 @@ from flowctl.runtimes.kin import check_signal
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.connection import Address, connect
-from flowctl.runtimes.temporal.host import Equipment
 from flowctl.runtimes.temporal.refusals import refused, refused_by_text
 from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, signal, workflow_id_of
 from flowctl.runtimes.versions import Versions
@@ -62,7 +61,7 @@ class TemporalBackend:
         client, queue = self._client, address.task_queue
         self._sending = Sending(client, queue, plugins, self._functions, self._settings)
         self._listing = Listing(client, queue, partial(is_indexed, client))
-        self._driving = Driving(client, queue, plugins, self._functions, self._listing)
+        self._driving = Driving(url, client, queue, plugins, self._functions, self._listing)
         self._asking = Asking(client, self._look, self._sending.restart, wall_clock)
 
     def another(self, *, read_only: bool = False) -> TemporalBackend:
@@ -109,22 +108,17 @@ class TemporalBackend:
         reins: Holds | None = None,
     ) -> None:
         """See ``Backend``."""
-        tell = answers.ends_told(observe)
 
         async def work(stop: asyncio.Event) -> None:
             loop = asyncio.get_running_loop()
             for number in (signals.SIGTERM, signals.SIGINT) if reins is None else ():
                 loop.add_signal_handler(number, stop.set)
-            Equipment.observe = lambda change: tell(change) if change.state_changed else None
-            try:
-                async with self._driving.working(concurrency):
-                    ready()
-                    if drain:
-                        await self._driving.until_drained(stop)
-                    else:
-                        await stop.wait()
-            finally:
-                Equipment.observe = None
+            async with self._driving.working(concurrency, observe):
+                ready()
+                if drain:
+                    await self._driving.until_drained(stop)
+                else:
+                    await stop.wait()
 
         self._ask(held(work, reins))
 
@@ -394,6 +388,7 @@ class TemporalBackend:
 
     def close(self) -> None:
         """See ``Backend``."""
+        self._driving.close()
         self._runner.close()
 
 

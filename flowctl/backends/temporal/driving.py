@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -13,10 +14,13 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowFailureError
 
+from flowctl.backends import Observer
+from flowctl.backends.temporal.news import News
 from flowctl.errors import RunNotFound
 from flowctl.journal import Entry, Run
 from flowctl.runtimes.embedded import wall_clock
 from flowctl.runtimes.temporal import workflow as workflows
+from flowctl.runtimes.temporal.connection import Address, backlog
 from flowctl.runtimes.temporal.remote import seen, workflow_id_of
 from flowctl.runtimes.temporal.working import working
 from flowctl.state import ENDED, RunStatus
@@ -45,29 +49,47 @@ class Driving:
 
     def __init__(
         self,
+        url: str,
         client: Client,
         task_queue: str,
         plugins: Plugins | None,
         functions: Mapping[str, Any],
         listing: Listing,
     ) -> None:
+        self._url = url
         self._client = client
         self._task_queue = task_queue
         self._plugins = plugins
         self._functions = functions
         self._listing = listing
+        self._told: News | None = None
 
-    def working(self, concurrency: int | None = None) -> Any:
-        """A worker for as long as the context lasts."""
-        assert self._plugins is not None
+    def working(self, concurrency: int | None = None, observe: Observer | None = None) -> Any:
+        """A worker for as long as the context lasts. ``observe`` is told of ends."""
+        plugins = self._plugins
+        assert plugins is not None
+        if self._told is None:
+            self._told = News(plugins)
+            if plugins.telemetry is not None:
+                plugins.telemetry.begin(self._url, partial(backlog, Address.parse(self._url)))
         return working(
             self._client,
             self._task_queue,
-            self._plugins.activities,
+            plugins.activities,
             functions=self._functions,
-            secret=self._plugins.resolve_secret,
+            secret=plugins.resolve_secret,
             concurrency=concurrency,
+            around=plugins.telemetry and plugins.telemetry.around,
+            around_in_child=plugins.telemetry and plugins.telemetry.around_in_child,
+            listener=self._told.listener(observe),
         )
+
+    def close(self) -> None:
+        """Let plugins and telemetry hear the last."""
+        if self._told is not None:
+            self._told.close()
+            if self._plugins is not None and self._plugins.telemetry is not None:
+                self._plugins.telemetry.end()
 
     async def drive(self, run_id: str, until: int, tell: Tell, stop: asyncio.Event) -> None:
         """Be a worker until the run has ended, or rests for longer than ``until``."""

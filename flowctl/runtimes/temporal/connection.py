@@ -6,6 +6,7 @@ What an address leaves out comes from where Temporal's own tools look: the varia
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import functools
 import logging
@@ -115,3 +116,29 @@ async def _look(client: Client) -> None:
         await client.workflow_service.describe_namespace(request, timeout=ANSWERS_WITHIN)
     except RPCError as error:
         raise refused(error, client.namespace) from error
+
+
+def backlog(address: Address) -> int:
+    """How many runs are due and wait for a worker, as the server reckons. Asked with a client, and on a loop,
+    of its own, from any thread. ``Unreachable``.
+    """
+    return asyncio.run(_backlog(address))
+
+
+async def _backlog(address: Address) -> int:
+    from temporalio.api.enums.v1 import TaskQueueType
+    from temporalio.api.taskqueue.v1 import TaskQueue
+    from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+
+    client = await connect(address)
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=address.task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        report_stats=True,
+    )
+    try:
+        found = await client.workflow_service.describe_task_queue(request, timeout=ANSWERS_WITHIN)
+    except RPCError as error:
+        raise refused(error, client.namespace) from error
+    return found.stats.approximate_backlog_count

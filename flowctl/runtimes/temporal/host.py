@@ -28,7 +28,7 @@ from flowctl.activities import Attempt, Outcome
 from flowctl.document import stored
 from flowctl.errors import Failure, InternalError, PayloadTooLarge, RunClosed, safe_text
 from flowctl.expressions import FUNCTIONS
-from flowctl.journal import Change, Entry, Message, MessageKind, Run
+from flowctl.journal import Entry, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack, unpack
 from flowctl.machine import Handle, Machine
@@ -40,6 +40,7 @@ from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.card import Showing
 from flowctl.runtimes.temporal.kindred import Errands, described, remember
 from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json, raw
+from flowctl.runtimes.temporal.witness import decided
 from flowctl.state import ENDED, RunStatus
 
 MARGIN = timedelta(seconds=60)
@@ -60,7 +61,6 @@ class Equipment:
     """What the workers of this process have besides activities. Set before a worker begins."""
 
     functions: Mapping[str, Any] = FUNCTIONS
-    observe: Callable[[Change], None] | None = None
 
 
 class TemporalHost:
@@ -274,8 +274,7 @@ class TemporalHost:
             self.journal.commit([change])
             if change.state_changed or change.release:
                 self.showing.renew(self.run(), self._own_entries)
-            if Equipment.observe is not None and not workflow.unsafe.is_replaying():
-                Equipment.observe(change)
+            decided(change, self.journal)
         machine.committed()
         if machine.reopened:
             machine.begin_again(self.journal.entries(self.run_id), self.journal.inbox(self.run_id))

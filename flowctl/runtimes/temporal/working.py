@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from flowctl.activities import Activity
-from flowctl.activities.performer import Performer
+from flowctl.activities.performer import Around, Performer
+from flowctl.journal import Change
 from flowctl.runtimes.temporal.attempts import Attempts
+from flowctl.runtimes.temporal.attended import AttendedRunner
 from flowctl.runtimes.temporal.host import Equipment
 from flowctl.runtimes.temporal.lasting import lasting
 from flowctl.runtimes.temporal.remote import send
+from flowctl.runtimes.temporal.witness import Told, Witness
 from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
 
 GRACE = timedelta(seconds=10)
@@ -28,6 +31,13 @@ HEARS_WITHIN = timedelta(seconds=1)
 CONCURRENCY = 500
 
 
+class Listener(NamedTuple):
+    """Who is told of what this worker decides (``witness``), and of which commits."""
+
+    told: Told
+    wanted: Callable[[Change], bool]
+
+
 @asynccontextmanager
 async def working(
     client: Client,
@@ -37,26 +47,39 @@ async def working(
     functions: Mapping[str, Any],
     secret: Callable[[str], str | None],
     concurrency: int | None = None,
+    around: Around | None = None,
+    around_in_child: Around | None = None,
+    listener: Listener | None = None,
 ) -> AsyncIterator[Worker]:
     """Work in this process for as long as the context lasts. ``functions`` are those that expressions may
-    call, ``secret`` has the text of a secret or None.
+    call, ``secret`` has the text of a secret or None; for the others see ``Performer``.
     """
-    performer = Performer(activities, resolve_secret=secret, loop=asyncio.get_running_loop())
+    performer = Performer(
+        activities,
+        resolve_secret=secret,
+        loop=asyncio.get_running_loop(),
+        around=around,
+        around_in_child=around_in_child,
+    )
     attempts = Attempts(performer, activities, lambda about: send(client, about))
     Equipment.functions = functions
+    witness = Witness(client, *listener) if listener is not None else None
     worker = Worker(
         client,
         task_queue=task_queue,
         workflows=[FlowctlRun],
         activities=[attempts.attempt, attempts.send],
-        workflow_runner=sandbox(),
+        workflow_runner=sandbox() if witness is None else AttendedRunner(sandbox(), witness.attend),
         max_concurrent_activities=concurrency or CONCURRENCY,
         graceful_shutdown_timeout=GRACE,
         max_heartbeat_throttle_interval=HEARS_WITHIN,
         default_heartbeat_throttle_interval=HEARS_WITHIN,
     )
     try:
-        async with lasting(worker):
+        async with AsyncExitStack() as stack:
+            if witness is not None:
+                await stack.enter_async_context(witness.watching())
+            await stack.enter_async_context(lasting(worker))
             yield worker
     finally:
         await performer.leave()

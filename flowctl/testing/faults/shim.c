@@ -83,10 +83,10 @@ static struct counts *shared_counts(const char *path) {
   return map == MAP_FAILED ? &own_counts : map;
 }
 
-/* Take the plan from the environment anew; calls are counted from here on. */
+/* Take the plan from the environment anew; calls are counted from here on. The counts there were before stay
+ * mapped: a thread that was abandoned may be counting a call of its own at this moment. */
 __attribute__((constructor)) void flowctl_faults_arm(void) {
   if (plan.trace >= 0) syscall(SYS_close, plan.trace);
-  if (plan.counts && plan.counts != &own_counts) munmap(plan.counts, sizeof *plan.counts);
   snprintf(plan.watch, sizeof plan.watch, "%s", setting("FLOWCTL_FAULTS_WATCH"));
   plan.watch_length = strlen(plan.watch);
   const char *slash = strrchr(plan.watch, '/');

@@ -297,3 +297,44 @@ def test_a_kill_between_the_effect_and_its_acknowledgement_does_nothing_twice(
     done = flowctl(project, "run", "sell.yaml", "-i", "item=lamp", "--id", "sale", "--json")
     assert (done.returncode, json.loads(done.stdout)["output"]) == (0, 2)
     assert rows(shop, "SELECT idempotency_key FROM flowctl_effects") == [("sale/take",)]
+
+
+SECRETIVE = "half'of it :other 4711"
+
+
+@pytest.mark.parametrize(
+    ("sql", "type"),
+    [
+        ("SELECT * FROM stock WHERE item = '%s'", "OperationalError"),
+        ("SELECT '%s", "OperationalError"),
+        ("SELECT %s", "Withheld"),  # what follows a colon is taken for a parameter
+        ("INSERT INTO stock VALUES (1, 2) -- %s", "Withheld"),
+        ("INSERT INTO stock VALUES ('lamp', 2) /* \\:%s */", "IntegrityError"),
+    ],
+)
+def test_of_a_statement_with_a_secret_in_its_text_no_error_has_a_piece(
+    databases: Databases, sql: str, type: str
+) -> None:
+    secretive = sql % SECRETIVE.replace(":", "\\:" if type != "Withheld" else ":")
+    calls: list[tuple[str, Any]] = [
+        ("/sql", lambda ctx: flowctl_sql.query(databases, ctx, "shop", secretive)),
+        ("/sql", lambda ctx: flowctl_sql.execute(databases, ctx, "shop", secretive)),
+        (
+            "/statements/1/sql",
+            lambda ctx: flowctl_sql.transaction(
+                databases, ctx, "shop", [Statement("SELECT 1"), Statement(secretive)]
+            ),
+        ),
+    ]
+    for place, call in calls:
+        known, unknown = (ActivityContext(secret_arguments=frozenset(each)) for each in ([place], []))
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            call(known)
+        failure = failure_from(caught.value)
+        assert failure.type == type
+        said = json.dumps(failure.to_json())
+        assert "pass that in `parameters`" in said
+        assert [word for word in ("half", "of it", "other", "4711", "lamp", "stock") if word in said] == []
+        with pytest.raises(Exception) as shown:  # noqa: PT011
+            call(unknown)
+        assert "not shown" not in str(shown.value)
