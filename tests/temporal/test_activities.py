@@ -15,7 +15,7 @@ import pytest
 from temporalio.client import Client
 
 from flowctl.backends import StartRequest, open_backend
-from flowctl.backends import temporal as subject
+from flowctl.backends.temporal import sending as subject
 from flowctl.document import load
 from flowctl.plugins import load as load_plugins
 from flowctl.runtimes.temporal.begin import Begin
