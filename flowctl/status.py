@@ -75,7 +75,12 @@ def status_document(
     run: Run, entries: Iterable[Entry], *, first: int | None = None, count: int = 200
 ) -> dict[str, Any]:
     """The document. ``steps`` are the last ``count``, or ``count`` from number ``first`` (from 1) on."""
-    fold, secret = Fold.of(entries, SecretPaths.of(run)), is_secret(run)
+    return folded(run, Fold.of(entries, SecretPaths.of(run)), first=first, count=count)
+
+
+def folded(run: Run, fold: Fold, *, first: int | None = None, count: int = 200) -> dict[str, Any]:
+    """The same of entries that were added up already."""
+    secret = is_secret(run)
     data = {
         "input": None if secret else _plain(run.input),
         "output": None if secret or fold.secret_output else _plain(run.output),
@@ -257,10 +262,14 @@ class Fold:
         """All of these."""
         fold = cls(secret)
         for entry in entries:
-            fold.entries += 1
-            for fact in entry.facts():
-                fold.add(fact)
+            fold.add_entry(entry)
         return fold
+
+    def add_entry(self, entry: Entry) -> None:
+        """The next entry."""
+        self.entries += 1
+        for fact in entry.facts():
+            self.add(fact)
 
     def add(self, fact: Fact) -> None:
         """The next fact."""

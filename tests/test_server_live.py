@@ -237,6 +237,33 @@ def test_a_run_is_resumed_after_the_last_entry_seen(served: Served, client: http
         assert seen + lines_until_the_end(events) == [*served.backend.history(run_id)]
 
 
+def test_of_a_long_history_only_the_last_lines_come_and_it_is_said_so(
+    served: Served, client: httpx.Client
+) -> None:
+    run_id = served.start()
+    everything = [*served.backend.history(run_id)]
+    with stream(client, f"/api/v1/runs/{run_id}/events?last=1") as events:
+        place, name, _ = events.next()
+        assert (int(place), name) == (everything[-1]["seq"] - 1, "reset")
+        _, _, lines = events.next()
+        assert lines == [line for line in everything if line["seq"] == everything[-1]["seq"]]
+        assert events.next()[1] == "run"
+
+
+def test_who_missed_less_than_the_last_lines_gets_what_he_missed(
+    served: Served, client: httpx.Client
+) -> None:
+    run_id = served.start()
+    everything = [*served.backend.history(run_id)]
+    for after in (0, everything[1]["seq"]):
+        with stream(client, f"/api/v1/runs/{run_id}/events?last=1000&after={after}") as events:
+            seen: list[Any] = []
+            while (event := events.next())[1] != "run":
+                assert event[1] == "history"
+                seen += event[2]
+        assert seen == [line for line in everything if line["seq"] > after or not after]
+
+
 def test_a_socket_has_the_same_events_as_a_stream(served: Served, client: httpx.Client) -> None:
     run_id = served.start()
     with stream(client, f"/api/v1/runs/{run_id}/events") as events:

@@ -124,6 +124,18 @@ def test_a_list_is_filtered_as_on_the_command_line(served: Served, client: httpx
     assert brief["current_steps"] == ["w"]
 
 
+def test_history_is_read_backwards_as_well(served: Served, client: httpx.Client) -> None:
+    run_id = served.start()
+    everything = [*served.backend.history(run_id)]
+    path, before, lines = f"/api/v1/runs/{run_id}/history", everything[-1]["seq"] + 1, list[Any]()
+    while before is not None:
+        page = json_of(client.get(path, params={"before": before, "limit": 1}))
+        lines[:0], before = page["entries"], page["next"]
+    assert lines == everything
+    both = client.get(path, params={"before": 3, "after": 1})
+    assert json_of(both, 400)["code"] == "BadRequest"
+
+
 def test_history_comes_a_page_at_a_time_in_whole_entries(served: Served, client: httpx.Client) -> None:
     run_id, lines, after = served.start(), [], 0
     while after is not None:

@@ -1,6 +1,6 @@
 // What several pages are made of.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Problem, text, type Json } from "./api";
 
 const TONES: { [status: string]: string } = {
@@ -49,12 +49,8 @@ export function Time({ at }: { at: string }) {
 
 /** A picture of the API. As an image it can do nothing, whatever its texts are; it follows the theme. */
 export function Picture({ path, of, again }: { path: string; of: string; again?: unknown }) {
-  const [source, set] = useState("");
-  useEffect(() => {
-    let current = true;
-    text(path).then((svg) => current && set(`data:image/svg+xml,${encodeURIComponent(svg)}`), () => undefined);
-    return () => { current = false; };
-  }, [path, again]);
+  const [svg] = useRead(path, text, again);
+  const source = useMemo(() => svg && `data:image/svg+xml,${encodeURIComponent(svg)}`, [svg]);
   return <div class="picture">{source && <img src={source} alt={`Graph of ${of}`} />}</div>;
 }
 
@@ -106,19 +102,29 @@ export function Confirm(props: {
 
 export const said = (error: unknown) => (error instanceof Problem || error instanceof SyntaxError ? error.message : String(error));
 
-/** What is read from the API, read again when the path or `again` changes; the old stays until the new is there. */
+/**
+ * What is read from the API, read again when the path or `again` changes; the old stays until the new is there. One
+ * question at a time: what changes meanwhile is asked for when the answer has come, so nobody is asked faster than he
+ * answers.
+ */
 export function useRead<T>(path: string, reading: (path: string) => Promise<T>, again?: unknown): [T | null, string | null] {
   const [found, set] = useState<[T | null, string | null]>([null, null]);
-  const reads = useRef({ asked: 0, shown: 0 });
+  const wanted = useRef<string | null>(null);
+  const asking = useRef(false);
   useEffect(() => {
-    const number = ++reads.current.asked;
-    // An answer that was overtaken is dropped; one that is only followed by another is shown, or a busy run never would be.
-    const show = (value: T | null, wrong: string | null) => {
-      if (number < reads.current.shown) return;
-      reads.current.shown = number;
-      set([value, wrong]);
-    };
-    reading(path).then((value) => show(value, null), (error) => show(null, said(error)));
+    wanted.current = path;
+    if (!asking.current) ask();
   }, [path, again]);
+  useEffect(() => () => { wanted.current = null; }, []);
+  async function ask() {
+    asking.current = true;
+    while (wanted.current !== null) {
+      const from = wanted.current;
+      wanted.current = null;
+      const answer = await reading(from).then((value): [T, null] => [value, null], (error): [null, string] => [null, said(error)]);
+      if (wanted.current === null || wanted.current === from) set(answer); // what nobody asks for any more is not shown
+    }
+    asking.current = false;
+  }
   return found;
 }

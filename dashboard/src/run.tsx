@@ -1,49 +1,22 @@
 // One run: what it is and does, live. The stream says that something happened; what there is now is then read.
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 import { link } from "./address";
-import { address, follow, read, runPath, type Actions, type Entry, type Run } from "./api";
+import { address, read, runPath, type Actions, type Run } from "./api";
 import { Commands } from "./commands";
+import { count, History, useHistory } from "./history";
 import { between, Data, duration, Empty, Picture, Section, State, Time, useClock, useRead, Wrong } from "./parts";
 import { Waterfall } from "./waterfall";
 
-const KEPT = 1000;
-const SHOWN = 300;
-const TOGETHER = 100; // milliseconds
-
-/**
- * The last lines of the history, and a number that grows whenever the run stands otherwise. Thousands of events may come
- * at once, so what came is shown together, a few times a second.
- */
-function useHistory(id: string, heard: (live: boolean) => void): [Entry[], number] {
-  const [entries, setEntries] = useState<Entry[]>([]);
-  const [changes, setChanges] = useState(0);
-  useEffect(() => {
-    let due: number | undefined;
-    let news: Entry[] = [];
-    let stands = false;
-    const show = () => {
-      const [lines, changed] = [news, stands];
-      [due, news, stands] = [undefined, [], false];
-      if (lines.length) setEntries((known) => [...known, ...lines].slice(-KEPT));
-      if (changed) setChanges((n) => n + 1);
-    };
-    const soon = () => { due ??= window.setTimeout(show, TOGETHER); };
-    const stop = follow(address(runPath(id, "/events")), {
-      history: (lines: Entry[]) => { news.push(...lines); soon(); },
-      run: () => { stands = true; soon(); },
-    }, heard);
-    return () => { stop(); clearTimeout(due); };
-  }, [id]);
-  return [entries, changes];
-}
+const PAGE = 200; // steps of the timeline
 
 export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => void }) {
-  const [entries, round] = useHistory(id, heard);
-  const [run, wrong] = useRead(address(runPath(id)), read<Run>, round);
-  const [actions] = useRead(address(runPath(id, "/actions")), read<Actions>, round);
+  const history = useHistory(id, heard);
+  const [first, setFirst] = useState<number | null>(null); // of the timeline; null: it goes with the run
+  const [run, wrong] = useRead(address(runPath(id), { count: PAGE, ...(first && { first }) }), read<Run>, history.changes);
+  const [actions] = useRead(address(runPath(id, "/actions")), read<Actions>, history.changes);
   useClock(run !== null && !run.completed_at);
   if (!run) return <main><Wrong what={wrong} /></main>;
-  const done = Object.values(run.step_counts ?? {}).reduce((sum, count) => sum + count, 0);
+  const steps = Object.values(run.step_counts ?? {}).reduce((sum, each) => sum + each, 0);
   return (
     <main>
       <nav class="crumbs"><a href={link([])}>Runs</a></nav>
@@ -55,17 +28,30 @@ export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => v
       <Facts run={run} live={actions?.live ?? true} />
       {run.error && <div class="failure" role="status"><b>{run.error.type}</b> {run.error.message}</div>}
       <div class="split">
-        <Section title="Graph"><Picture path={address(runPath(run.id, "/graph"), { format: "svg" })} of={run.id} again={round} /></Section>
+        <Section title="Graph"><Picture path={address(runPath(run.id, "/graph"), { format: "svg" })} of={run.id} again={history.changes} /></Section>
         <div>
-          <Section title="Timeline" note={done > run.steps.length ? `the last ${run.steps.length} of ${done} steps` : undefined}>
-            {run.steps.length ? <Waterfall run={run} entries={entries} /> : <Empty>No step has begun.</Empty>}
+          <Section title="Timeline" note={steps > PAGE && <Pages first={first} steps={steps} show={setFirst} />}>
+            {run.steps.length ? <Waterfall run={run} entries={history.entries} /> : <Empty>No step has begun.</Empty>}
           </Section>
           <Section title="Input"><Data of={run.input} /></Section>
           {run.output !== null && <Section title="Output"><Data of={run.output} /></Section>}
         </div>
       </div>
-      <Section title="History" note={entries.length > SHOWN ? `the last ${SHOWN} lines` : "newest first"}><History entries={entries} /></Section>
+      <History {...history} />
     </main>
+  );
+}
+
+/** Which steps of many are shown, and those before and after them. */
+function Pages({ first, steps, show }: { first: number | null; steps: number; show: (first: number | null) => void }) {
+  const from = first ?? steps - PAGE + 1;
+  const after = from + PAGE;
+  return (
+    <span class="pages">
+      <button aria-label="Earlier steps" disabled={from <= 1} onClick={() => show(Math.max(1, from - PAGE))}>‹</button>
+      {count(from)} – {count(Math.min(after - 1, steps))} of {count(steps)} steps
+      <button aria-label="Later steps" disabled={first === null} onClick={() => show(after + PAGE > steps ? null : after)}>›</button>
+    </span>
   );
 }
 
@@ -85,23 +71,5 @@ function Facts({ run, live }: { run: Run; live: boolean }) {
       {Object.entries(run.attributes).map(([key, value]) => <div key={key}><dt>{key}</dt><dd>{String(value)}</dd></div>)}
       {open && !live && <div><dt>Worker</dt><dd class="bad">none has it: run flowctl worker</dd></div>}
     </dl>
-  );
-}
-
-function History({ entries }: { entries: Entry[] }) {
-  return (
-    <ol class="history">
-      {entries.toReversed().slice(0, SHOWN).map(({ seq, at, path, kind, attempt, ...more }, index) => (
-        <li key={entries.length - index}>
-          <details>
-            <summary>
-              <span class="quiet">{seq}</span><Time at={at} /><span class="mono">{path || "run"}</span>
-              <span class={`kind ${kind}`}>{kind.replaceAll("_", " ")}{attempt > 1 && ` · attempt ${attempt}`}</span>
-            </summary>
-            <Data of={more} />
-          </details>
-        </li>
-      ))}
-    </ol>
   );
 }

@@ -9,6 +9,10 @@ const STATUSES = ["running", "waiting", "paused", "blocked", "compensating", "co
 
 interface Filters { status: string[]; workflow: string; words: string }
 interface Page { runs: Summary[]; next: string | null; place: string }
+interface Known { runs: Summary[]; next: string | null; oldest: string; most: number } // `oldest` that was read; `most` that are kept
+
+const KEPT = 1000; // runs that the list may grow by; then it is read again
+const TOGETHER = 100; // milliseconds of changes that are shown together
 
 const filtersOf = (query: URLSearchParams): Filters =>
   ({ status: query.getAll("status"), workflow: query.get("workflow") ?? "", words: query.get("q") ?? "" });
@@ -32,48 +36,76 @@ function fits(run: Summary, { status, workflow, words }: Filters): boolean {
 
 function says(run: Summary, words: string): boolean {
   const plain = termsOf(words).filter((term) => !term.includes("=")).map((term) => term.toLowerCase());
+  if (!plain.length) return true;
   const all = `${run.id} ${run.workflow} ${JSON.stringify(run.attributes)} ${run.error?.message ?? ""}`.toLowerCase();
   return plain.every((term) => all.includes(term));
 }
 
+/** The list after these changes. */
+function changed(known: Known, news: Map<string, Summary>, filters: Filters): Known {
+  const left = known.runs.flatMap((run) => {
+    const now = news.get(run.id);
+    return !now ? [run] : fits(now, filters) ? [now] : [];
+  });
+  const shown = new Set(known.runs.map(({ id }) => id));
+  const fresh = [...news.values()].filter((run) => !shown.has(run.id) && fits(run, filters) && (!known.next || run.created_at > known.oldest));
+  return { ...known, runs: fresh.length ? [...fresh, ...left].toSorted(byAge) : left };
+}
+
+const byAge = (a: Summary, b: Summary) => (a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : 0);
+
+/** The list, or nothing yet, and one more page. */
+function joined(known: Known | null, { runs, next }: Page): Known {
+  const shown = new Set(known?.runs.map(({ id }) => id));
+  const all = [...(known?.runs ?? []), ...runs.filter(({ id }) => !shown.has(id))];
+  return { runs: all, next, oldest: runs.at(-1)?.created_at ?? "", most: all.length + KEPT };
+}
+
 /** The runs that fit, kept true by the stream: read, then followed from where the reading stood. */
 function useRuns(filters: Filters, heard: (live: boolean) => void) {
-  const [page, setPage] = useState<Page | null>(null);
+  const [known, setKnown] = useState<Known | null>(null);
   const [wrong, setWrong] = useState<string | null>(null);
   const [round, setRound] = useState(0);
+  const now = useRef<Known | null>(null); // what is known, before it is drawn
+  const put = (known: Known) => { now.current = known; setKnown(known); };
   const question = asked(filters);
   useEffect(() => {
     let stop = () => {};
     let current = true;
-    const changed = (run: Summary) => setPage((known) => {
-      if (!known) return known;
-      const at = known.runs.findIndex(({ id }) => id === run.id);
-      if (!fits(run, filters)) return at < 0 ? known : { ...known, runs: known.runs.toSpliced(at, 1) };
-      if (at >= 0) return { ...known, runs: known.runs.with(at, run) };
-      const before = known.runs.findIndex((other) => other.created_at <= run.created_at);
-      if (before < 0 && known.next) return known; // older than what is shown
-      return { ...known, runs: known.runs.toSpliced(before < 0 ? known.runs.length : before, 0, run) };
-    });
+    let due: number | undefined;
+    let news = new Map<string, Summary>();
+    const again = () => setRound((n) => n + 1);
+    const show = () => {
+      const known = changed(now.current!, news, filters);
+      [due, news] = [undefined, new Map()];
+      if (known.runs.length > known.most) again();
+      else put(known);
+    };
+    const told = (run: Summary) => { news.set(run.id, run); due ??= window.setTimeout(show, TOGETHER); };
     read<Page>(question).then((found) => {
       if (!current) return;
-      setPage(found);
+      put(joined(null, found));
       setWrong(null);
-      stop = follow(address("events", { after: found.place }), { run: changed, reset: () => setRound(round + 1) }, heard);
+      stop = follow(address("events", { after: found.place }), { run: told, reset: again }, heard);
     }, (error) => current && setWrong(said(error)));
-    return () => { current = false; stop(); };
+    return () => { current = false; stop(); clearTimeout(due); };
   }, [question, round]);
   const more = async () => {
-    const next = await read<Page>(asked(filters, page!.next!));
-    setPage((known) => known && { ...known, runs: [...known.runs, ...next.runs], next: next.next });
+    try {
+      const page = await read<Page>(asked(filters, known!.next!));
+      put(joined(now.current, page));
+    } catch (error) {
+      setWrong(said(error));
+    }
   };
-  return { page, wrong, more };
+  return { known, wrong, more };
 }
 
 export function Runs({ place, heard }: { place: Place; heard: (live: boolean) => void }) {
   const filters = filtersOf(place.query);
-  const { page, wrong, more } = useRuns(filters, heard);
+  const { known, wrong, more } = useRuns(filters, heard);
   const [catalog] = useRead(address("workflows"), read<{ workflows: Version[] }>);
-  const shown = useMemo(() => page?.runs.filter((run) => says(run, filters.words)) ?? [], [page, filters.words]);
+  const shown = useMemo(() => known?.runs.filter((run) => says(run, filters.words)) ?? [], [known, filters.words]);
   const search = useRef<HTMLInputElement>(null);
   const chosen = useKeys(shown, search);
   useEffect(() => { // whoever types is ahead of the address
@@ -100,9 +132,9 @@ export function Runs({ place, heard }: { place: Place; heard: (live: boolean) =>
         ))}
       </div>
       <Wrong what={wrong} />
-      {page && !shown.length && <Empty>{queryOf(filters).size ? "No run fits these filters." : "No runs yet. Start one of a deployed workflow."}</Empty>}
+      {known && !shown.length && <Empty>{queryOf(filters).size ? "No run fits these filters." : "No runs yet. Start one of a deployed workflow."}</Empty>}
       {shown.length > 0 && <ol class="runs">{shown.map((run, at) => <Row key={run.id} run={run} chosen={at === chosen} />)}</ol>}
-      {page?.next && <button class="more" onClick={more}>Show older runs</button>}
+      {known?.next && <button class="more" onClick={more}>Show older runs</button>}
       <p class="keys quiet"><kbd>j</kbd> <kbd>k</kbd> move <kbd>enter</kbd> open <kbd>/</kbd> search</p>
     </main>
   );
@@ -111,7 +143,7 @@ export function Runs({ place, heard }: { place: Place; heard: (live: boolean) =>
 function Row({ run, chosen }: { run: Summary; chosen: boolean }) {
   const row = useRef<HTMLLIElement>(null);
   useEffect(() => { if (chosen) row.current?.scrollIntoView({ block: "nearest" }); }, [chosen]);
-  return (
+  return useMemo(() => (
     <li ref={row} class={chosen ? "chosen" : ""}>
       <a href={link(["runs", run.id])}>
         <State of={run.status} />
@@ -121,7 +153,7 @@ function Row({ run, chosen }: { run: Summary; chosen: boolean }) {
         <span class="when quiet"><Time at={run.created_at} />{run.completed_at && <span>{duration(between(run.started_at ?? run.created_at, run.completed_at))}</span>}</span>
       </a>
     </li>
-  );
+  ), [run, chosen]);
 }
 
 function nowAt(run: Summary): string {

@@ -29,7 +29,8 @@ function linesOf(run: Run, entries: Entry[]): Line[] {
     const tries = spans.get(step.path) ?? [];
     return { path: step.path, name: step.name ?? step.kind ?? "", step, spans: tries.length > 1 ? tries : [whole] };
   });
-  const undone = [...spans].filter(([path, each]) => path.endsWith(".undo") && each.length)
+  const shown = new Set(run.steps.map(({ path }) => `${path}.undo`));
+  const undone = [...spans].filter(([path, each]) => shown.has(path) && each.length)
     .map(([path, each]): Line => ({ path, name: "undo", step: null, spans: each.map((span) => ({ ...span, tone: span.tone === "good" ? "undone" : span.tone })) }));
   return [...steps, ...undone];
 }

@@ -50,7 +50,9 @@ class Backend(Protocol):
     """Where runs live, and who executes them. Not thread-safe; ``close`` it."""
 
     def another(self, *, read_only: bool = False) -> Backend:
-        """One more on the same runs, for another thread; ``read_only`` if nothing is written with it."""
+        """One more on the same runs, for another thread; ``read_only`` if nothing is written with it: such
+        ones may share what they have read.
+        """
 
     def start(self, request: StartRequest, *, claim: bool = False) -> tuple[str, bool]:
         """Accept a run durably. Returns its run id and whether it is new. With ``claim`` a new one is not
@@ -169,6 +171,12 @@ class Backend(Protocol):
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """The run's facts in order, as ``{seq, at, path, kind, attempt, …}``; ``after`` is a ``seq``."""
+
+    def earlier(self, run_id: str, *, before: int | None = None, limit: int) -> tuple[Documents, int | None]:
+        """The last lines of the history before the entry ``before``, or of all, in order: whole entries, as
+        many as ``limit`` or a little more; and the entry that those before them are before, None at the
+        beginning.
+        """
 
     def follow(self, run_id: str, *, after: int = 0, rests: bool = False) -> Iterator[dict[str, Any]]:
         """The same, then what comes, as it comes, until the run has ended.

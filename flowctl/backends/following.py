@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from flowctl.backends.reading import Readings
+from flowctl.errors import RunNotFound
 from flowctl.journal import Journal, Run
 from flowctl.state import ENDED, RunStatus
 from flowctl.status import SecretPaths, fact_line, history_lines
@@ -34,28 +36,45 @@ def follow(
             pause(INTERVAL)
 
 
-def tail(journal: Journal, run_id: str, *, after: int) -> Iterator[dict[str, Any] | None]:
-    """The same until the run has ended, without waiting: None each time nothing has come yet.
+def tail(
+    journal: Journal, run_id: str, *, after: int, readings: Readings | None = None
+) -> Iterator[dict[str, Any] | None]:
+    """The same until the run has ended, without waiting: None each time nothing has come yet. What was read
+    before is in the ``readings``.
 
     ``changed`` is not asked: it tells only one of those who look on through the same journal.
     """
-    for _, lines, last in _looks(journal, run_id, after, _has_ended):
+    for _, lines, last in _looks(journal, run_id, after, _has_ended, readings):
         yield from lines
         if not last:
             yield None
 
 
 def _looks(
-    journal: Journal, run_id: str, after: int, over: Callable[[Journal, Run], bool]
+    journal: Journal,
+    run_id: str,
+    after: int,
+    over: Callable[[Journal, Run], bool],
+    readings: Readings | None = None,
 ) -> Iterator[tuple[Run, Iterator[dict[str, Any]], bool]]:
-    """At each look the run, the lines that are new, and whether there is nothing to wait for after them."""
-    run, seen = journal.run(run_id), 0
+    """At each look the run, the lines that are new, and whether there is nothing to wait for after them.
+
+    What is secret, earlier entries say: whoever has no reading begins with the first.
+    """
+    run, seen = journal.run(run_id), 0 if readings is None else after
     secret = SecretPaths.of(run) if run is not None else None
     if run is not None and not after:
         yield run, history_lines(run, ()), True
     while run is not None:
         last = over(journal, run)
-        entries = journal.entries(run_id, seen)
+        if readings is None:
+            entries = journal.entries(run_id, seen)
+        else:
+            try:
+                with readings.of(journal, run_id) as known:
+                    entries, secret = known.after(seen), known.fold.secret
+            except RunNotFound:  # it was discarded meanwhile
+                return
         lines = [fact_line(run, fact, each.seq, secret) for each in entries for fact in each.facts()]
         seen = max((each.seq for each in entries), default=seen)
         yield run, (line for line in lines if line["seq"] > after), last

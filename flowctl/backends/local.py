@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from flowctl.backends import Documents, Observer, StartRequest, answers
 from flowctl.backends.answers import answer
+from flowctl.backends.reading import Readings, lines_before, lines_of
 from flowctl.errors import NotFound, RunNotFound
 from flowctl.journal import Definition, Journal, Run, Where
 from flowctl.state import RunStatus
-from flowctl.status import status_document, summary
+from flowctl.status import folded, status_document, summary
 
 if TYPE_CHECKING:
     from flowctl.backends.reins import Holds, Reins
@@ -30,10 +31,19 @@ PAGE = 1_000
 class LocalBackend:
     """See ``Backend``. ``plugins`` is None where nothing is executed (reading, signalling)."""
 
-    def __init__(self, journal: Journal, plugins: Plugins | None, settings: Policy | None = None) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        plugins: Plugins | None,
+        settings: Policy | None = None,
+        shared: Readings | None = None,
+    ) -> None:
         self._journal = journal
         self._plugins = plugins
         self._settings = settings
+        self._shared = shared
+        self._readings = shared if shared is not None else Readings(kept=0)
+        self._readers = Readings()
         self._made: Any = None
 
     @property
@@ -70,7 +80,8 @@ class LocalBackend:
         """See ``Backend``."""
         from flowctl.journal.opening import another
 
-        return LocalBackend(another(self._journal, read_only=read_only), self._plugins, self._settings)
+        journal = another(self._journal, read_only=read_only)
+        return LocalBackend(journal, self._plugins, self._settings, self._readers if read_only else None)
 
     # --- runs
 
@@ -161,12 +172,13 @@ class LocalBackend:
         self, run_id: str, *, first: int | None = None, count: int = 200, before: str | None = None
     ) -> dict[str, Any]:
         """See ``Backend``."""
-        run, entries = self._run(run_id), self._journal.entries(run_id)
-        if before is not None:
+        with self._readings.of(self._journal, run_id) as known:
+            if before is None:
+                return folded(known.run, known.fold, first=first, count=count)
             from flowctl.backends import moment
 
-            run, entries = moment.before(run, entries, before)
-        return status_document(run, entries, first=first, count=count)
+            run, entries = moment.before(known.run, known.entries, before)
+            return status_document(run, entries, first=first, count=count)
 
     def standings(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """See ``Backend``."""
@@ -254,7 +266,14 @@ class LocalBackend:
 
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""
-        return answers.history(self._run(run_id), self._journal.entries(run_id), after)
+        with self._readings.of(self._journal, run_id) as known:
+            run, entries, secret = known.run, known.after(after), known.fold.secret
+        return lines_of(run, entries, secret, begins=not after)
+
+    def earlier(self, run_id: str, *, before: int | None = None, limit: int) -> tuple[Documents, int | None]:
+        """See ``Backend``."""
+        with self._readings.of(self._journal, run_id) as known:
+            return lines_before(known.run, known.entries, known.fold.secret, before, limit)
 
     def follow(self, run_id: str, *, after: int = 0, rests: bool = False) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""
@@ -266,7 +285,7 @@ class LocalBackend:
         """See ``Backend``."""
         from flowctl.backends.following import tail
 
-        return tail(self._journal, self._run(run_id).id, after=after)
+        return tail(self._journal, self._run(run_id).id, after=after, readings=self._shared)
 
     def export(self, run_id: str) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""

@@ -49,9 +49,12 @@ class StatusQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """``after`` is a ``seq``; whole entries come, so a few lines more than ``limit`` may."""
+    """``after`` is a ``seq``: what follows it; ``before`` one: what leads to it. Whole entries come, so a few
+    lines more than ``limit`` may.
+    """
 
     after: Annotated[int, Meta(ge=0, le=1 << 62)] = 0
+    before: Annotated[int, Meta(ge=1, le=1 << 62)] | None = None
     limit: Count = 500
 
 
@@ -158,8 +161,14 @@ def _status(backend: Backend, ask: Ask) -> Any:
 
 
 def _history(backend: Backend, ask: Ask) -> Any:
-    lines, after = streams.history_page(backend, run_of(backend, ask), ask.query.after, ask.query.limit)
-    return {"entries": lines, "next": after}
+    run_id, query = run_of(backend, ask), ask.query
+    if query.before is None:
+        lines, place = streams.history_page(backend, run_id, query.after, query.limit)
+    elif query.after:
+        raise BadRequest("give either after or before")
+    else:
+        lines, place = backend.earlier(run_id, before=query.before, limit=query.limit)
+    return {"entries": lines, "next": place}
 
 
 def _graph(backend: Backend, ask: Ask) -> Any:

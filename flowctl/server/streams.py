@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from flowctl.backends import Backend
 from flowctl.errors import RunNotFound
@@ -41,9 +42,12 @@ class AllQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RunQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """``after`` is the ``seq`` of the last entry seen."""
+    """``after`` is the ``seq`` of the last entry seen. With ``last``, at most about so many lines of what was
+    before come, the last ones.
+    """
 
     after: str | None = None
+    last: Annotated[int, Meta(ge=1, le=1_000)] | None = None
 
 
 async def all_runs(ask: Ask) -> Batches:
@@ -71,7 +75,9 @@ async def all_runs(ask: Ask) -> Batches:
 
 
 async def one_run(ask: Ask) -> Batches:
-    """A run's history from ``after`` on, and how it stands, each time something happens to it."""
+    """A run's history from ``after`` on, and how it stands, each time something happens to it; ``reset``
+    where more was missed than is wanted.
+    """
     hub: Hub = ask.app.hub
     run_id = await ask.app.desk.read(lambda backend: backend.resolve(ask.parts["run"]))
     seq = _seq(ask.query.after or ask.headers.get("last-event-id"))
@@ -79,6 +85,10 @@ async def one_run(ask: Ask) -> Batches:
     seen = latest.number if latest is not None else 0
     standing = msgspec.json.encode(await ask.app.desk.read(lambda backend: glance(backend, run_id)))
     while True:
+        if ask.query.last is not None:
+            seq, skip = await _skipped(ask, run_id, seq)
+            if skip:
+                yield [Event(str(seq), "reset", b"{}")]
         async for events in _backlog(ask, run_id, seq):
             seq = int(events[-1].id)
             yield events
@@ -107,6 +117,13 @@ def glance(backend: Backend, run_id: str) -> dict[str, Any]:
     if found is None:
         raise RunNotFound(f"there is no run {run_id}")
     return found
+
+
+async def _skipped(ask: Ask, run_id: str, after: int) -> tuple[int, bool]:
+    """The entry after which there are only as many lines as are wanted, and whether it is later."""
+    lines, earlier = await ask.app.desk.read(lambda backend: backend.earlier(run_id, limit=ask.query.last))
+    start = lines[0]["seq"] - 1
+    return (start, True) if earlier is not None and start > after else (after, False)
 
 
 async def _backlog(ask: Ask, run_id: str, after: int) -> Batches:

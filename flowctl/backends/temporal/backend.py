@@ -15,6 +15,7 @@ from temporalio.service import RPCError
 
 from flowctl.backends import Documents, Observer, StartRequest, answers
 from flowctl.backends.answers import answer
+from flowctl.backends.reading import lines_before
 from flowctl.backends.temporal import last
 from flowctl.backends.temporal.driving import LOOK_AFAR, Driving, held
 from flowctl.backends.temporal.listing import Listing
@@ -32,7 +33,7 @@ from flowctl.runtimes.temporal.refusals import refused, refused_by_text
 from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, signal, workflow_id_of
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, LIVE, RunStatus
-from flowctl.status import history_lines, status_document
+from flowctl.status import SecretPaths, history_lines, status_document
 
 if TYPE_CHECKING:
     from flowctl.backends.reins import Holds
@@ -258,6 +259,14 @@ class TemporalBackend:
         """See ``Backend``."""
         found = self._seen(run_id)
         return answers.history(found.run, found.journal.entries(run_id), after)
+
+    def earlier(self, run_id: str, *, before: int | None = None, limit: int) -> tuple[Documents, int | None]:
+        """See ``Backend``."""
+        found = self._seen(run_id)
+        entries, secret = found.journal.entries(run_id), SecretPaths.of(found.run)
+        for fact in (fact for entry in entries for fact in entry.facts()):
+            secret.note(fact)
+        return lines_before(found.run, entries, secret, before, limit)
 
     def follow(self, run_id: str, *, after: int = 0, rests: bool = False) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""

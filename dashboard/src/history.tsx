@@ -1,0 +1,90 @@
+// The history of a run: the last lines and what comes, live; what was before them is fetched when somebody wants it.
+import { useEffect, useRef, useState } from "preact/hooks";
+import { address, follow, read, runPath, type Entry } from "./api";
+import { Data, said, Section, Time, Wrong } from "./parts";
+
+const LAST = 1000; // lines that come by themselves
+const SHOWN = 200; // lines that are shown at first
+const MORE = 500; // lines that are shown, and fetched, at once
+const TOGETHER = 100; // milliseconds
+
+export interface Known {
+  entries: Entry[];
+  changes: number; // grows whenever the run stands otherwise
+  earlier: () => Promise<void>;
+}
+
+/** Thousands of events may come at once, so what came is shown together, a few times a second. */
+export function useHistory(id: string, heard: (live: boolean) => void): Known {
+  const [entries, setEntries] = useState<Entry[]>([]);
+  const [changes, setChanges] = useState(0);
+  const kept = useRef(2 * LAST);
+  useEffect(() => {
+    let due: number | undefined;
+    let [news, anew, stands] = [[] as Entry[], false, false];
+    const show = () => {
+      const [lines, begins, changed] = [news, anew, stands];
+      [due, news, anew, stands] = [undefined, [], false, false];
+      if (begins || lines.length) setEntries((known) => joined(begins ? [] : known, lines).slice(-kept.current));
+      if (changed) setChanges((n) => n + 1);
+    };
+    const soon = () => { due ??= window.setTimeout(show, TOGETHER); };
+    const stop = follow(address(runPath(id, "/events"), { last: LAST }), {
+      history: (lines: Entry[]) => { news.push(...lines); soon(); },
+      run: () => { stands = true; soon(); },
+      reset: () => { [news, anew] = [[], true]; soon(); }, // more was missed than is sent
+    }, heard);
+    return () => { stop(); clearTimeout(due); };
+  }, [id]);
+  const earlier = async () => {
+    const page = await read<{ entries: Entry[] }>(address(runPath(id, "/history"), { before: entries[0].seq, limit: MORE }));
+    kept.current += page.entries.length;
+    setEntries((known) => joined(page.entries, known));
+  };
+  return { entries, changes, earlier };
+}
+
+/** One after the other; a line that is in both comes once. */
+function joined(known: Entry[], news: Entry[]): Entry[] {
+  const last = known.at(-1)?.seq ?? -1;
+  return [...known, ...news.filter(({ seq }) => seq > last)];
+}
+
+export function History({ entries, earlier }: Known) {
+  const [shown, setShown] = useState(SHOWN);
+  const [wrong, setWrong] = useState<string | null>(null);
+  const isAll = !entries.length || entries[0].seq === 0;
+  const more = async () => {
+    try {
+      if (!isAll && entries.length < shown + MORE) await earlier();
+      setShown(shown + MORE);
+      setWrong(null);
+    } catch (error) {
+      setWrong(said(error));
+    }
+  };
+  return (
+    <Section title="History" note={isAll ? `${count(entries.length)} lines, newest first` : "newest first"}>
+      <ol class="history">{entries.slice(-shown).toReversed().map((entry) => <Line key={keyOf(entry)} entry={entry} />)}</ol>
+      <Wrong what={wrong} />
+      {(entries.length > shown || !isAll) && <button class="more" onClick={more}>Show earlier lines</button>}
+    </Section>
+  );
+}
+
+const keyOf = ({ seq, path, kind, attempt }: Entry) => `${seq} ${path} ${kind} ${attempt}`;
+export const count = (number: number) => number.toLocaleString();
+
+function Line({ entry: { seq, at, path, kind, attempt, ...more } }: { entry: Entry }) {
+  return (
+    <li>
+      <details>
+        <summary>
+          <span class="quiet">{seq}</span><Time at={at} /><span class="mono">{path || "run"}</span>
+          <span class={`kind ${kind}`}>{kind.replaceAll("_", " ")}{attempt > 1 && ` · attempt ${attempt}`}</span>
+        </summary>
+        <Data of={more} />
+      </details>
+    </li>
+  );
+}
