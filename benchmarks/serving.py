@@ -48,7 +48,12 @@ steps:
         with: {value: "${{ item }}"}
 """
 TOKEN = "benchmark-token-".ljust(43, "x")
-ALL_RUNS = f"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode()
+HEAD = f"HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+ALL_RUNS = f"GET /api/v1/events {HEAD}\r\n".encode()
+SOCKET = (
+    f"GET /api/v1/socket {HEAD}Upgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+).encode()
 
 SERVER = """
 import sys
@@ -80,9 +85,13 @@ def main() -> None:
             runs = [start(backend, WAITS, {}) for _ in range(options.runs)]
             long = start(backend, LONG, {"count": options.steps})
             backend.drive(long, wait=0)
-            with served(path, options.subscribers) as (port, pid):
+            with served(path, options.subscribers) as (port, _):
                 pages(port, long)
-                asyncio.run(measure(backend, port, pid, runs, options))
+            for over, kind in SUBSCRIBERS.items():
+                print(f"over {over}:")
+                with served(path, options.subscribers) as (port, pid):
+                    get(port, "/server")  # the first question opens the database
+                    asyncio.run(measure(backend, port, pid, runs, options, kind))
 
 
 def start(backend: Backend, source: str, given: dict[str, Any]) -> str:
@@ -119,7 +128,7 @@ def pages(port: int, long: str) -> None:
         "the long run, its last 200 steps": f"/runs/{long}",
         "the long run, 1,000 steps from its middle": f"/runs/{long}?first=5000&count=1000",
         "the long run's graph": f"/runs/{long}/graph",
-        "the long run's last 500 lines of history": f"/runs/{long}/history?after=1000000",
+        "the long run's last 500 lines of history": f"/runs/{long}/history?before=1000000000&limit=500",
     }.items():
         times, size = [], 0
         for _ in range(3):
@@ -132,34 +141,71 @@ def pages(port: int, long: str) -> None:
 class Subscriber:
     """One live stream of all runs; remembers when it learnt of which state of which run."""
 
+    request = ALL_RUNS
+
     def __init__(self) -> None:
         self.seen: dict[tuple[str, str], float] = {}
         self.bytes = 0
 
     async def listen(self, port: int, ready: asyncio.Semaphore) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(ALL_RUNS)
+        writer.write(self.request)
         try:
-            while line := await reader.readline():
-                self.bytes += len(line)
-                if line.startswith(b"event: ready"):
-                    ready.release()
-                elif line.startswith(b'data: {"id"'):
-                    now = time.monotonic()
-                    head, _, rest = line[13:].partition(b'"')
-                    status = rest.partition(b'"status":"')[2].partition(b'"')[0]
-                    self.seen.setdefault((head.decode(), status.decode()), now)
+            await self.read(reader, ready)
         finally:
             writer.close()
 
+    async def read(self, reader: asyncio.StreamReader, ready: asyncio.Semaphore) -> None:
+        while line := await reader.readline():
+            self.bytes += len(line)
+            if line.startswith(b"event: ready"):
+                ready.release()
+            elif line.startswith(b'data: {"id"'):
+                self.note(line[6:])
+
+    def note(self, document: bytes) -> None:
+        """How a run stands: no more is looked at than is needed, for a thousand do it at once."""
+        now = time.monotonic()
+        head, _, rest = document[7:].partition(b'"')
+        status = rest.partition(b'"status":"')[2].partition(b'"')[0]
+        self.seen.setdefault((head.decode(), status.decode()), now)
+
+
+class SocketSubscriber(Subscriber):
+    """The same over a WebSocket: frames of a server are a length, and a text."""
+
+    request = SOCKET
+
+    async def read(self, reader: asyncio.StreamReader, ready: asyncio.Semaphore) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101"), head
+        ready.release()
+        while True:
+            kind, length = await reader.readexactly(2)
+            if length > 125:
+                length = int.from_bytes(await reader.readexactly(2 if length == 126 else 8), "big")
+            message = await reader.readexactly(length)
+            self.bytes += length
+            if kind & 15 == 1:
+                for part in message.split(b'"event":"run","data":')[1:]:
+                    self.note(part)
+
+
+SUBSCRIBERS = {"server-sent events": Subscriber, "WebSockets": SocketSubscriber}
+
 
 async def measure(
-    backend: Backend, port: int, pid: int, runs: list[str], options: argparse.Namespace
+    backend: Backend,
+    port: int,
+    pid: int,
+    runs: list[str],
+    options: argparse.Namespace,
+    kind: type[Subscriber],
 ) -> None:
     count, changes = options.subscribers, options.changes
     before = memory(pid)
     ready = asyncio.Semaphore(0)
-    subscribers = [Subscriber() for _ in range(count)]
+    subscribers = [kind() for _ in range(count)]
     tasks = [asyncio.create_task(each.listen(port, ready)) for each in subscribers]
     for _ in subscribers:
         await asyncio.wait_for(ready.acquire(), 60)
@@ -196,20 +242,20 @@ async def measure(
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    slow = await stuck(port, 20)
-    for run_id in wanted:
+    slow = await stuck(port, 20, kind.request)
+    for run_id in runs[: changes + options.burst]:
         await asyncio.to_thread(backend.unpause, run_id)
     print(f"20 subscribers that read nothing, after {len(wanted)} more changes: {memory(pid):.0f} MB")
     for writer in slow:
         writer.close()
 
 
-async def stuck(port: int, count: int) -> list[asyncio.StreamWriter]:
+async def stuck(port: int, count: int, request: bytes) -> list[asyncio.StreamWriter]:
     """Streams that nobody reads."""
     found = []
     for _ in range(count):
         _, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-        writer.write(ALL_RUNS)
+        writer.write(request)
         await writer.drain()
         found.append(writer)
     return found
