@@ -91,13 +91,15 @@ def plugins() -> Plugins:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *, allow_deploy: bool = True, limits: Limits | None = None) -> Iterator[Served]:
+def serving(
+    folder: Path, *, allow_deploy: bool = True, limits: Limits | None = None, port: int = 0
+) -> Iterator[Served]:
     """A server on a database in this folder."""
     path = str(folder / "flowctl.db")
     known = plugins()
     limits = limits or Limits(rate=1e6, burst=1_000_000, failures=1_000_000)
     app = serve_app(path, access=access(), plugins=known, allow_deploy=allow_deploy, limits=limits)
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", port)
     listening = threading.Event()
     running = server(app, lambda port: listening.set())
 

@@ -205,6 +205,17 @@ def test_a_browser_logs_in_with_the_code_and_out_again(served: Served) -> None:
         assert browser.get("/api/v1/session").status_code == 401
 
 
+def test_a_browser_that_is_signed_in_can_become_somebody_else(served: Served) -> None:
+    with httpx.Client(base_url=served.url, verify=False) as browser:
+        for name in ("read", "operate"):
+            answer = browser.post("/api/v1/session", json={"token": TOKENS[name].text})
+            assert answer.status_code == 201
+            assert browser.get("/api/v1/session").json()["name"] == name
+        foreign = {"origin": "http://elsewhere.example"}
+        asked = {"token": TOKENS["read"].text}
+        assert browser.post("/api/v1/session", json=asked, headers=foreign).status_code == 403
+
+
 def test_wrong_tokens_run_out(tmp_path: Path) -> None:
     with serving(tmp_path, limits=Limits(failures=3)) as served:
         statuses = [

@@ -13,6 +13,7 @@ export function usePlace(): Place {
   useEffect(() => {
     const changed = () => set(here());
     addEventListener("hashchange", changed);
+    changed(); // it may have been, before anybody listened
     return () => removeEventListener("hashchange", changed);
   }, []);
   return place;

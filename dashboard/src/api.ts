@@ -37,6 +37,8 @@ export class Problem extends Error {
   constructor(readonly status: number, message: string) { super(message); }
 }
 
+const AGAIN = 2000; // milliseconds until a stream that the browser has given up is opened again
+
 const ROOT = new URL("api/v1/", document.baseURI).pathname;
 let session: Session | null = null;
 
@@ -76,13 +78,34 @@ export async function resumeSession(): Promise<Session> {
 
 export const mayOperate = () => session !== null && session.scope !== "read";
 
-/** Follow a stream until the function that comes back is called. */
-export function follow(path: string, on: { [event: string]: (data: any) => void }, heard: (live: boolean) => void): () => void {
-  const source = new EventSource(path);
-  source.onopen = () => heard(true);
-  source.onerror = () => heard(false);
-  for (const [name, act] of Object.entries(on)) {
-    source.addEventListener(name, (event) => act(JSON.parse((event as MessageEvent).data)));
-  }
-  return () => source.close();
+type Query = Parameters<typeof address>[1];
+
+/**
+ * Follow a stream until the function that comes back is called. What breaks off is resumed after the last event, also
+ * where the browser gives up: an answer that is an error may be a server that is being restarted. Whoever is not known
+ * any more has to sign in again.
+ */
+export function follow(path: string, query: Query, on: { [event: string]: (data: any) => void }, heard: (live: boolean) => void): () => void {
+  let source: EventSource;
+  let waiting: number | undefined;
+  let last: string | null = null;
+  const open = () => {
+    source = new EventSource(address(path, { ...query, ...(last && { after: last }) }));
+    source.onopen = () => heard(true);
+    source.onerror = () => {
+      heard(false);
+      if (source.readyState === EventSource.CLOSED) later();
+    };
+    for (const [name, act] of Object.entries<(data: any) => void>({ ready: () => {}, ...on })) {
+      source.addEventListener(name, (event) => {
+        const { data, lastEventId } = event as MessageEvent;
+        last = lastEventId;
+        act(JSON.parse(data));
+      });
+    }
+  };
+  const later = () => { waiting = window.setTimeout(again, AGAIN); };
+  const again = () => resumeSession().then(open, (error) => (error.status === 401 ? location.reload() : later()));
+  open();
+  return () => { source.close(); clearTimeout(waiting); };
 }

@@ -29,7 +29,7 @@ export function useHistory(id: string, heard: (live: boolean) => void): Known {
       if (changed) setChanges((n) => n + 1);
     };
     const soon = () => { due ??= window.setTimeout(show, TOGETHER); };
-    const stop = follow(address(runPath(id, "/events"), { last: LAST }), {
+    const stop = follow(runPath(id, "/events"), { last: LAST }, {
       history: (lines: Entry[]) => { news.push(...lines); soon(); },
       run: () => { stands = true; soon(); },
       reset: () => { [news, anew] = [[], true]; soon(); }, // more was missed than is sent
@@ -53,8 +53,10 @@ function joined(known: Entry[], news: Entry[]): Entry[] {
 export function History({ entries, earlier }: Known) {
   const [shown, setShown] = useState(SHOWN);
   const [wrong, setWrong] = useState<string | null>(null);
+  const [busy, setBusy] = useState(false);
   const isAll = !entries.length || entries[0].seq === 0;
   const more = async () => {
+    setBusy(true);
     try {
       if (!isAll && entries.length < shown + MORE) await earlier();
       setShown(shown + MORE);
@@ -62,12 +64,13 @@ export function History({ entries, earlier }: Known) {
     } catch (error) {
       setWrong(said(error));
     }
+    setBusy(false);
   };
   return (
     <Section title="History" note={isAll ? `${count(entries.length)} lines, newest first` : "newest first"}>
       <ol class="history">{entries.slice(-shown).toReversed().map((entry) => <Line key={keyOf(entry)} entry={entry} />)}</ol>
       <Wrong what={wrong} />
-      {(entries.length > shown || !isAll) && <button class="more" onClick={more}>Show earlier lines</button>}
+      {(entries.length > shown || !isAll) && <button class="more" disabled={busy} onClick={more}>Show earlier lines</button>}
     </Section>
   );
 }

@@ -40,6 +40,17 @@ export function useClock(ticking: boolean): void {
   }, [ticking]);
 }
 
+/** Grows whenever somebody comes back to the page: what no stream tells of may have changed meanwhile. */
+export function useReturns(): number {
+  const [returns, set] = useState(0);
+  useEffect(() => {
+    const returned = () => set((n) => n + 1);
+    addEventListener("focus", returned);
+    return () => removeEventListener("focus", returned);
+  }, []);
+  return returns;
+}
+
 export function Time({ at }: { at: string }) {
   const when = new Date(at);
   const today = when.toDateString() === new Date().toDateString();
@@ -103,8 +114,8 @@ export function Confirm(props: {
 export const said = (error: unknown) => (error instanceof Problem || error instanceof SyntaxError ? error.message : String(error));
 
 /**
- * What is read from the API, read again when the path or `again` changes; the old stays until the new is there. One
- * question at a time: what changes meanwhile is asked for when the answer has come, so nobody is asked faster than he
+ * What is read from the API, read again when the path or `again` changes; the old stays until the new is there, and
+ * beside what went wrong. One question at a time: what changes meanwhile is asked for when the answer has come, so nobody is asked faster than he
  * answers.
  */
 export function useRead<T>(path: string, reading: (path: string) => Promise<T>, again?: unknown): [T | null, string | null] {
@@ -121,8 +132,9 @@ export function useRead<T>(path: string, reading: (path: string) => Promise<T>, 
     while (wanted.current !== null) {
       const from = wanted.current;
       wanted.current = null;
-      const answer = await reading(from).then((value): [T, null] => [value, null], (error): [null, string] => [null, said(error)]);
-      if (wanted.current === null || wanted.current === from) set(answer); // what nobody asks for any more is not shown
+      const [value, wrong] = await reading(from).then((value): [T, null] => [value, null], (error): [null, string] => [null, said(error)]);
+      if (wanted.current !== null && wanted.current !== from) continue; // nobody asks for it any more
+      set(([known]) => [wrong === null ? value : known, wrong]);
     }
     asking.current = false;
   }

@@ -4,7 +4,7 @@ import { link } from "./address";
 import { address, read, runPath, type Actions, type Run } from "./api";
 import { Commands } from "./commands";
 import { count, History, useHistory } from "./history";
-import { between, Data, duration, Empty, Picture, Section, State, Time, useClock, useRead, Wrong } from "./parts";
+import { between, Data, duration, Empty, Picture, Section, State, Time, useClock, useRead, useReturns, Wrong } from "./parts";
 import { Waterfall } from "./waterfall";
 
 const PAGE = 200; // steps of the timeline
@@ -13,9 +13,9 @@ export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => v
   const history = useHistory(id, heard);
   const [first, setFirst] = useState<number | null>(null); // of the timeline; null: it goes with the run
   const [run, wrong] = useRead(address(runPath(id), { count: PAGE, ...(first && { first }) }), read<Run>, history.changes);
-  const [actions] = useRead(address(runPath(id, "/actions")), read<Actions>, history.changes);
+  const [actions] = useRead(address(runPath(id, "/actions")), read<Actions>, `${history.changes} ${useReturns()}`);
   useClock(run !== null && !run.completed_at);
-  if (!run) return <main><Wrong what={wrong} /></main>;
+  if (!run) return <main>{wrong && <><nav class="crumbs"><a href={link([])}>Runs</a></nav><h1>{id}</h1></>}<Wrong what={wrong} /></main>;
   const steps = Object.values(run.step_counts ?? {}).reduce((sum, each) => sum + each, 0);
   return (
     <main>
@@ -25,7 +25,11 @@ export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => v
         <State of={run.status} />
       </div>
       {actions && <Commands run={run} actions={actions} />}
-      <Facts run={run} live={actions?.live ?? true} />
+      {actions && !actions.live && !run.completed_at && (
+        <p class="notice">Nobody executes this run. <code>flowctl worker</code> in the folder of the project does, or <code>flowctl serve --workers 1</code>.</p>
+      )}
+      <Facts run={run} />
+      <Wrong what={wrong} />
       {run.error && <div class="failure" role="status"><b>{run.error.type}</b> {run.error.message}</div>}
       <div class="split">
         <Section title="Graph"><Picture path={address(runPath(run.id, "/graph"), { format: "svg" })} of={run.id} again={history.changes} /></Section>
@@ -55,7 +59,7 @@ function Pages({ first, steps, show }: { first: number | null; steps: number; sh
   );
 }
 
-function Facts({ run, live }: { run: Run; live: boolean }) {
+function Facts({ run }: { run: Run }) {
   const open = !run.completed_at;
   return (
     <dl class="facts">
@@ -69,7 +73,6 @@ function Facts({ run, live }: { run: Run; live: boolean }) {
       {run.principal && <div><dt>Started by</dt><dd>{run.principal}</dd></div>}
       {run.parent_id && <div><dt>Part of</dt><dd><a href={link(["runs", run.parent_id])}>{run.parent_id}</a></dd></div>}
       {Object.entries(run.attributes).map(([key, value]) => <div key={key}><dt>{key}</dt><dd>{String(value)}</dd></div>)}
-      {open && !live && <div><dt>Worker</dt><dd class="bad">none has it: run flowctl worker</dd></div>}
     </dl>
   );
 }

@@ -1,11 +1,17 @@
 // The list of runs. Filters stand in the address; `key=value` asks the server, other words search what is shown.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { go, link, type Place } from "./address";
-import { address, follow, read, type Summary, type Version } from "./api";
-import { between, duration, Empty, said, State, Time, useRead, Wrong } from "./parts";
+import { address, follow, mayOperate, read, type Summary, type Version } from "./api";
+import { between, duration, Empty, said, State, Time, useRead, useReturns, Wrong } from "./parts";
+import { FirstSteps } from "./workflows";
 
 const STATUSES = ["running", "waiting", "paused", "blocked", "compensating", "completed", "compensated", "failed",
   "compensation_failed", "cancelled", "terminated"];
+
+const CREATED = "created";
+
+/** What has continued as new goes on as the next of its chain, which is in the list: it is there for whoever asks for it. */
+const shownOf = (status: string[]) => (status.length ? status : [CREATED, ...STATUSES]);
 
 interface Filters { status: string[]; workflow: string; words: string }
 interface Page { runs: Summary[]; next: string | null; place: string }
@@ -25,12 +31,12 @@ const termsOf = (words: string) => words.split(/\s+/).filter(Boolean);
 const wheresOf = (words: string) => termsOf(words).filter((term) => /^[^=]+=.+/.test(term));
 
 function asked({ status, workflow, words }: Filters, cursor?: string) {
-  return address("runs", { counts: "false", status, where: wheresOf(words), ...(workflow && { workflow }), ...(cursor && { cursor }) });
+  return address("runs", { counts: "false", status: shownOf(status), where: wheresOf(words), ...(workflow && { workflow }), ...(cursor && { cursor }) });
 }
 
 function fits(run: Summary, { status, workflow, words }: Filters): boolean {
   const wheres = wheresOf(words).map((term) => [term.slice(0, term.indexOf("=")), term.slice(term.indexOf("=") + 1)]);
-  return (!status.length || status.includes(run.status)) && (!workflow || run.workflow === workflow)
+  return shownOf(status).includes(run.status) && (!workflow || run.workflow === workflow)
     && wheres.every(([key, value]) => String(run.attributes[key]) === value);
 }
 
@@ -86,7 +92,7 @@ function useRuns(filters: Filters, heard: (live: boolean) => void) {
       if (!current) return;
       put(joined(null, found));
       setWrong(null);
-      stop = follow(address("events", { after: found.place }), { run: told, reset: again }, heard);
+      stop = follow("events", { after: found.place }, { run: told, reset: again }, heard);
     }, (error) => current && setWrong(said(error)));
     return () => { current = false; stop(); clearTimeout(due); };
   }, [question, round]);
@@ -104,7 +110,7 @@ function useRuns(filters: Filters, heard: (live: boolean) => void) {
 export function Runs({ place, heard }: { place: Place; heard: (live: boolean) => void }) {
   const filters = filtersOf(place.query);
   const { known, wrong, more } = useRuns(filters, heard);
-  const [catalog] = useRead(address("workflows"), read<{ workflows: Version[] }>);
+  const [catalog, noCatalog] = useRead(address("workflows"), read<{ workflows: Version[] }>, useReturns());
   const shown = useMemo(() => known?.runs.filter((run) => says(run, filters.words)) ?? [], [known, filters.words]);
   const search = useRef<HTMLInputElement>(null);
   const chosen = useKeys(shown, search);
@@ -117,7 +123,7 @@ export function Runs({ place, heard }: { place: Place; heard: (live: boolean) =>
     set({ status: filters.status.includes(status) ? filters.status.filter((one) => one !== status) : [...filters.status, status] });
   return (
     <main>
-      <div class="heading"><h1>Runs</h1><a class="button main" href={link(["workflows"])}>Start a run</a></div>
+      <div class="heading"><h1>Runs</h1>{mayOperate() && <a class="button main" href={link(["workflows"])}>Start a run</a>}</div>
       <div class="filters">
         <input ref={search} type="search" aria-label="Search" placeholder="Search, or customer=c-1"
           onInput={(event) => set({ words: event.currentTarget.value })} />
@@ -132,12 +138,18 @@ export function Runs({ place, heard }: { place: Place; heard: (live: boolean) =>
         ))}
       </div>
       <Wrong what={wrong} />
-      {known && !shown.length && <Empty>{queryOf(filters).size ? "No run fits these filters." : "No runs yet. Start one of a deployed workflow."}</Empty>}
+      {known && (catalog || noCatalog) && !shown.length && <Nothing filtered={queryOf(filters).size > 0} deployed={!catalog || names.length > 0} />}
       {shown.length > 0 && <ol class="runs">{shown.map((run, at) => <Row key={run.id} run={run} chosen={at === chosen} />)}</ol>}
       {known?.next && <button class="more" onClick={more}>Show older runs</button>}
       <p class="keys quiet"><kbd>j</kbd> <kbd>k</kbd> move <kbd>enter</kbd> open <kbd>/</kbd> search</p>
     </main>
   );
+}
+
+function Nothing({ filtered, deployed }: { filtered: boolean; deployed: boolean }) {
+  if (filtered) return <Empty>No run fits these filters. <a href={link([])}>Show all runs</a></Empty>;
+  if (!deployed) return <FirstSteps />;
+  return <Empty>No runs yet. {mayOperate() && <a href={link(["workflows"])}>Start one of a workflow</a>}</Empty>;
 }
 
 function Row({ run, chosen }: { run: Summary; chosen: boolean }) {

@@ -4,16 +4,16 @@ import { go, link } from "./address";
 import { address, mayOperate, post, read, type Definition, type Version } from "./api";
 import { newKey } from "./commands";
 import { Fields, valueOf, type Draft } from "./form";
-import { Confirm, Empty, Picture, Section, Time, useRead, Wrong } from "./parts";
+import { Confirm, Picture, Section, Time, useRead, useReturns, Wrong } from "./parts";
 
 export function Workflows() {
-  const [found, wrong] = useRead(address("workflows"), read<{ workflows: Version[] }>);
+  const [found, wrong] = useRead(address("workflows"), read<{ workflows: Version[] }>, useReturns());
   const names = Map.groupBy(found?.workflows ?? [], ({ name }) => name);
   return (
     <main>
       <div class="heading"><h1>Workflows</h1></div>
       <Wrong what={wrong} />
-      {found && !names.size && <Empty>Nothing is deployed. <code>flowctl deploy FILE</code> makes a workflow known here.</Empty>}
+      {found && !names.size && <FirstSteps />}
       <ol class="runs">
         {[...names].map(([name, versions]) => {
           const newest = versions.reduce((a, b) => (a.version > b.version ? a : b));
@@ -30,12 +30,28 @@ export function Workflows() {
   );
 }
 
+const FIRST = `flowctl init                  # writes an example into an empty folder
+flowctl deploy order.yaml     # makes a workflow known
+flowctl serve --workers 1     # with what executes its runs`;
+
+/** For whoever has started the server and nothing else. It learns of new activities when it starts. */
+export function FirstSteps() {
+  return (
+    <div class="first">
+      <h2>No workflow is known here yet</h2>
+      <p>Stop the server with Ctrl-C. Then, in the folder of your project:</p>
+      <pre>{FIRST}</pre>
+      <p>Open the address that it prints: the workflow has a button that starts a run.</p>
+    </div>
+  );
+}
+
 export function Workflow({ name, version }: { name: string; version: string }) {
   const path = `workflows/${encodeURIComponent(name)}`;
   const [all] = useRead(address(path), read<{ workflows: Version[] }>);
   const [found, wrong] = useRead(address(`${path}/versions/${version}`), read<Definition>);
   const [starting, setStarting] = useState(false);
-  if (!found) return <main><Wrong what={wrong} /></main>;
+  if (!found) return <main>{wrong && <><nav class="crumbs"><a href={link(["workflows"])}>Workflows</a></nav><h1>{name}</h1></>}<Wrong what={wrong} /></main>;
   return (
     <main>
       <nav class="crumbs"><a href={link(["workflows"])}>Workflows</a></nav>
@@ -53,7 +69,7 @@ export function Workflow({ name, version }: { name: string; version: string }) {
       </div>
       <div class="split">
         <Section title="Graph"><Picture path={address(`${path}/versions/${version}/graph`, { format: "svg" })} of={name} /></Section>
-        <Section title="Document"><pre class="data">{found.source}</pre></Section>
+        <Section title="Document"><pre class="data source" tabIndex={0}>{found.source}</pre></Section>
       </div>
       {starting && <Start of={found} close={() => setStarting(false)} />}
     </main>

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from flowctl import values
 from flowctl.backends import Backend, open_backend
-from flowctl.errors import FlowctlError, InternalError, StorageError
+from flowctl.errors import FlowctlError, InternalError, StorageError, UsageError
 from flowctl.server import openapi, streams
 from flowctl.server.access import Access
 from flowctl.server.assets import Assets
@@ -135,6 +135,13 @@ class App:
     def end_streams(self) -> None:
         """Let all live streams end, because the server stops. On the loop."""
         self.leaving.set()
+
+    def knows_a_workflow(self) -> bool:
+        """Whether anything is deployed. Where nothing can be, nothing is missing."""
+        try:
+            return bool(self._backend.workflows())
+        except UsageError:
+            return True
 
     def close(self) -> None:
         """Stop watching and give everything back. Idempotent."""

@@ -6,7 +6,7 @@
    that leads nowhere is no exception.
 3. The token's scope includes the route.
 4. What changes something, or opens a socket, does not come from another site's page, and with a cookie it has
-   its CSRF token.
+   its CSRF token. What is public (to sign in anew) is not asked with the cookie, only beside it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Gate:
         if endpoint.method not in UNSAFE:
             return
         self._check_origin(headers)
-        by_cookie = grant.csrf is not None
+        by_cookie = grant.csrf is not None and endpoint.scope is not Scope.PUBLIC
         if by_cookie and endpoint.method != "WS" and not matches(grant.csrf, headers.get(CSRF)):
             raise Forbidden("the header X-CSRF-Token is not that of the session")
         if by_cookie and endpoint.method == "WS" and "origin" not in headers:
