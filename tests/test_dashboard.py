@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +33,6 @@ ROOT = Path(__file__).parent.parent
 SOURCES = ROOT / "dashboard"
 STATIC = ROOT / "flowctl" / "server" / "static"
 FLOWCTL = [sys.executable, "-m", "flowctl"]
-CHROMIUM = shutil.which("chromium")
 PATIENCE = 30_000
 """Milliseconds that the browser may take for what comes at once: an upper bound, nothing waits for it."""
 
@@ -70,8 +68,6 @@ output:
   by: ${{ steps.approval.output.payload.by }}
   express: ${{ steps.approval.output.payload.express }}
 """
-
-REQUIRED = bool(os.environ.get("FLOWCTL_BROWSER_REQUIRED"))
 GATE = """
 dsl: 1
 name: gate
@@ -102,10 +98,6 @@ steps:
       - {id: one, activity: core.echo, with: {value: "${{ item }}"}}
 """
 
-browsing = pytest.mark.skipif(
-    CHROMIUM is None and not REQUIRED, reason="no chromium here: apt-get install chromium"
-)
-
 
 class Served(NamedTuple):
     """The address that was printed, and the database."""
@@ -123,11 +115,11 @@ class Served(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(chromium: str) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Its sandbox refuses root, which is who tests are in containers.
         arguments = ["--no-sandbox"] if os.getuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         yield browser
         browser.close()
 
@@ -229,7 +221,6 @@ def test_the_locked_packages_name_no_registry() -> None:
     assert '"resolved"' not in (SOURCES / "package-lock.json").read_text()
 
 
-@browsing
 def test_a_run_is_started_waits_gets_its_signal_and_completes_without_a_reload(page: Page) -> None:
     loads: list[str] = []
     page.on("load", lambda loaded: loads.append(loaded.url))
@@ -258,7 +249,6 @@ def test_a_run_is_started_waits_gets_its_signal_and_completes_without_a_reload(p
     assert loads == []
 
 
-@browsing
 def test_a_run_is_cancelled_and_what_undoes_it_appears(page: Page, served: Served) -> None:
     served.start("order-1", "ada")
     page.get_by_role("link", name="order-1").click()
@@ -273,7 +263,6 @@ def test_a_run_is_cancelled_and_what_undoes_it_appears(page: Page, served: Serve
     expect(page.locator(".history")).to_contain_text("reserve.undo")
 
 
-@browsing
 def test_the_list_is_live_and_its_filters_stand_in_the_address(page: Page, served: Served) -> None:
     rows = page.locator(".runs li")
     served.start("order-1", "ada")
@@ -290,7 +279,6 @@ def test_the_list_is_live_and_its_filters_stand_in_the_address(page: Page, serve
     expect(rows).to_have_count(0)
 
 
-@browsing
 def test_the_keyboard_goes_through_the_list(page: Page, served: Served) -> None:
     served.start("order-1", "ada")
     served.start("order-2", "ada")
@@ -305,7 +293,6 @@ def test_the_keyboard_goes_through_the_list(page: Page, served: Served) -> None:
     expect(page.locator("h1 + p")).to_have_text("order-1")
 
 
-@browsing
 def test_what_a_run_says_is_text_and_never_markup(page: Page, served: Served) -> None:
     served.start("order-1", "<img src=x onerror=alert(1)><b>")
     expect(page.locator(".attributes")).to_contain_text("<img src=x")
@@ -314,7 +301,6 @@ def test_what_a_run_says_is_text_and_never_markup(page: Page, served: Served) ->
     expect(page.locator("img[src=x]")).to_have_count(0)
 
 
-@browsing
 def test_an_input_that_is_refused_says_why_and_nothing_is_lost(page: Page) -> None:
     page.goto(page.url.partition("#")[0] + "#/workflows/order/1")
     page.get_by_role("button", name="Start a run").click()
@@ -326,7 +312,6 @@ def test_an_input_that_is_refused_says_why_and_nothing_is_lost(page: Page) -> No
     expect(page.get_by_label("customer")).to_have_value("ada")
 
 
-@browsing
 def test_a_run_is_paused_and_let_go_on_and_repeated_and_the_two_are_compared(
     page: Page, served: Served
 ) -> None:
@@ -356,7 +341,6 @@ def test_a_run_is_paused_and_let_go_on_and_repeated_and_the_two_are_compared(
     expect(page.locator("h1 + p")).to_have_text("order-1")
 
 
-@browsing
 def test_a_run_that_failed_is_retried_and_completes(page: Page, served: Served) -> None:
     served.command("start", "gate", "--id", "gate-1")
     page.get_by_role("link", name="gate-1").click()
@@ -399,7 +383,6 @@ def whether_it_is_live(page: Page) -> Locator:
     return page.locator("header .live")
 
 
-@browsing
 @pytest.mark.parametrize("place", ["", "#/runs/order-1"])
 def test_when_the_server_comes_back_the_page_does_and_shows_what_it_missed(
     browser: Browser, tmp_path: Path, place: str
@@ -418,7 +401,6 @@ def test_when_the_server_comes_back_the_page_does_and_shows_what_it_missed(
             expect(page.locator(shown)).to_have_text("completed")
 
 
-@browsing
 def test_a_list_that_missed_something_is_read_again(browser: Browser, tmp_path: Path) -> None:
     with server.serving(tmp_path) as served, visiting(browser) as page:
         start(served, "order-1")
@@ -430,7 +412,6 @@ def test_a_list_that_missed_something_is_read_again(browser: Browser, tmp_path: 
         expect(page.locator(".runs li")).to_have_count(1)
 
 
-@browsing
 def test_of_a_long_history_the_end_comes_first_and_the_rest_when_it_is_wanted(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -448,7 +429,6 @@ def test_of_a_long_history_the_end_comes_first_and_the_rest_when_it_is_wanted(
         expect(more).to_have_count(0)
 
 
-@browsing
 def test_the_steps_of_a_long_run_are_turned_over_like_pages(browser: Browser, tmp_path: Path) -> None:
     with server.serving(tmp_path) as served, visiting(browser) as page:
         start(served, "long-1", LONG, count=499)
@@ -470,7 +450,6 @@ def test_the_steps_of_a_long_run_are_turned_over_like_pages(browser: Browser, tm
 # --- where and for whom
 
 
-@browsing
 def test_who_may_only_read_is_offered_nothing_else_and_can_do_nothing_else(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -527,7 +506,6 @@ def mounted(app: Any) -> Iterator[int]:
         listener.close()
 
 
-@browsing
 def test_it_works_under_a_path_of_a_larger_application(browser: Browser, tmp_path: Path) -> None:
     path = str(tmp_path / "flowctl.db")
     app = flowctl.serve_app(path, access=server.access(), plugins=server.plugins())
@@ -547,7 +525,6 @@ def test_it_works_under_a_path_of_a_larger_application(browser: Browser, tmp_pat
         assert cookie["path"] == "/tools/flows"
 
 
-@browsing
 def test_on_a_narrow_screen_nothing_is_cut_off_and_everything_can_be_done(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -583,7 +560,6 @@ def test_on_a_narrow_screen_nothing_is_cut_off_and_everything_can_be_done(
         assert fits()
 
 
-@browsing
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(browser: Browser, tmp_path: Path) -> None:
     with server.serving(tmp_path) as served, visiting(browser) as page:
         start(served, "order-1")
