@@ -50,7 +50,11 @@ RUNS: tuple[tuple[str, str, Mapping[str, Any], str], ...] = (
 def main() -> None:
     wanted = sys.argv[1:]
     expect.set_options(timeout=30_000)
-    with tempfile.TemporaryDirectory() as folder, Stage(Path(folder)) as stage, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Stage(Path(folder)) as stage,
+        sync_playwright() as playwright,
+    ):
         arguments = ["--no-sandbox"] if os.getuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=arguments)
         for name, size, show in SCENES:
@@ -73,7 +77,12 @@ class Stage:
 
     def __enter__(self) -> Stage:
         documents = [str(EXAMPLES / name) for name in DOCUMENTS]
-        subprocess.run([*FLOWCTL, "deploy", *documents, "--json"], check=True, env=self._environment, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*FLOWCTL, "deploy", *documents, "--json"],
+            check=True,
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+        )
         command = [*FLOWCTL, "serve", "--port", "0", "--workers", "1", "--json"]
         self._server = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, cwd=self._folder, env=self._environment
@@ -101,7 +110,9 @@ class Stage:
         """What the API answers."""
         headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
         data = json.dumps(body).encode() if body is not None else None
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}api/v1/{path}", data, headers)) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}api/v1/{path}", data, headers)
+        ) as answer:
             return json.load(answer)
 
 

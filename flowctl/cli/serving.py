@@ -82,9 +82,7 @@ def serve(
             output.write(f"flowctl serves {settings.database}; open {url}")
             output.write(f"tokens for programs are in {app.access.path}; Ctrl-C stops it")
             if not app.knows_a_workflow():
-                output.say(
-                    "nothing is deployed yet: `flowctl init` writes an example, `flowctl deploy` makes it known"
-                )
+                output.say("nothing is deployed: `flowctl init` writes an example, `flowctl deploy` takes it")
             if not workers:
                 output.say("it executes no runs: a `flowctl worker` does, or --workers 1 beside it")
 

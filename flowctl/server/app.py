@@ -33,6 +33,7 @@ from flowctl.server.problems import (
     Refused,
     TooLarge,
     TooLate,
+    Unauthorized,
     UnsupportedMediaType,
     problem,
     status_of,
@@ -365,7 +366,7 @@ class Exchange:
                 response.headers["allow"] = error.allowed.replace("WS", "GET")
             case Refused() if error.wait is not None:
                 response.headers["retry-after"] = str(max(1, round(error.wait)))
-            case Refused(status=401):
+            case Unauthorized():
                 response.headers["www-authenticate"] = "Bearer"
         await self._respond(response)
 

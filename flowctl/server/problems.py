@@ -6,6 +6,7 @@ text stays in the log, beside the id that the answer names.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flowctl.errors import (
@@ -21,22 +22,10 @@ from flowctl.errors import (
     safe_text,
 )
 
-STATUS: tuple[tuple[type[FlowctlError], int], ...] = (
-    (PayloadTooLarge, 413),
-    (AuthorError, 422),
-    (InputError, 422),
-    (NotFound, 404),
-    (Conflict, 409),
-    (RunBusy, 409),
-    (StorageError, 503),
-)
-"""The status of an error: that of the first class which it is of."""
-
 
 class Refused(FlowctlError):
-    """What HTTP refuses before anybody looks at runs."""
+    """What HTTP refuses before anybody looks at runs. ``wait``: in how many seconds to come again."""
 
-    status = 400
     wait: float | None = None
 
 
@@ -47,25 +36,17 @@ class BadRequest(Refused):
 class Unauthorized(Refused):
     """No token, or a wrong one."""
 
-    status = 401
-
 
 class Forbidden(Refused):
     """The token's scope does not include it, or it is turned off."""
-
-    status = 403
 
 
 class NoSuchRoute(Refused):
     """There is nothing there."""
 
-    status = 404
-
 
 class MethodNotAllowed(Refused):
     """The route has no such verb."""
-
-    status = 405
 
     def __init__(self, message: str, allowed: str) -> None:
         super().__init__(message, hint=f"it has {allowed}")
@@ -75,31 +56,21 @@ class MethodNotAllowed(Refused):
 class TooLate(Refused):
     """The body did not come in time."""
 
-    status = 408
-
 
 class TooLarge(Refused):
     """A body, or a URL, over the limit."""
-
-    status = 413
 
 
 class UnsupportedMediaType(Refused):
     """Not JSON."""
 
-    status = 415
-
 
 class WrongHost(Refused):
     """A name that this server does not go by."""
 
-    status = 421
-
 
 class TooMany(Refused):
     """Over a rate, or as many as there may be at once."""
-
-    status = 429
 
     def __init__(self, message: str, *, wait: float = 1.0) -> None:
         super().__init__(message, hint="wait, then try again")
@@ -109,21 +80,40 @@ class TooMany(Refused):
 class HeadersTooLarge(Refused):
     """Headers over the limit."""
 
-    status = 431
-
 
 class Overloaded(Refused):
     """Too much is waiting already."""
 
-    status = 503
     wait = 1.0
 
 
+STATUS: Mapping[type[FlowctlError], int] = {
+    BadRequest: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
+    NoSuchRoute: 404,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    TooLate: 408,
+    Conflict: 409,
+    RunBusy: 409,
+    TooLarge: 413,
+    PayloadTooLarge: 413,
+    UnsupportedMediaType: 415,
+    WrongHost: 421,
+    AuthorError: 422,
+    InputError: 422,
+    TooMany: 429,
+    HeadersTooLarge: 431,
+    Overloaded: 503,
+    StorageError: 503,
+}
+"""The status of an error: that of the first class here which it is of."""
+
+
 def status_of(error: BaseException) -> int:
-    """The HTTP status of an error."""
-    if isinstance(error, Refused):
-        return error.status
-    return next((status for kind, status in STATUS if isinstance(error, kind)), 500)
+    """The HTTP status of an error; 500 for what is none of ours."""
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
 
 
 def problem(error: BaseException, request_id: str) -> dict[str, Any]:
