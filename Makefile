@@ -16,7 +16,7 @@ AT_ONCE := -n auto --dist loadfile --no-loadscope-reorder
 PIP_INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup plugins scenarios dashboard test lint format types temporal scenarios-on-temporal demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
+.PHONY: help setup plugins scenarios dashboard pictures test lint format types temporal scenarios-on-temporal demo bench peers lock clean $(PLAYS:%=scenario-%) $(PLAYS:%=tests-of-%)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -61,6 +61,9 @@ $(PLAYS:%=scenario-%): scenario-%: scenarios
 
 dashboard: ## build the dashboard into the package, with its types checked; needs npm
 	cd dashboard && npm install --omit-lockfile-registry-resolved --no-audit --no-fund && npm run build
+
+pictures: setup ## take the pictures of docs/dashboard.md anew; needs Chromium
+	$(BIN)/python -m benchmarks.pictures
 
 test: setup lint types plugins scenarios ## all that must hold: lint, format, types, tests, those of plugins and scenarios included
 	$(BIN)/python -m pytest -q $(AT_ONCE)

@@ -81,16 +81,16 @@ export const mayOperate = () => session !== null && session.scope !== "read";
 type Query = Parameters<typeof address>[1];
 
 /**
- * Follow a stream until the function that comes back is called. What breaks off is resumed after the last event, also
- * where the browser gives up: an answer that is an error may be a server that is being restarted. Whoever is not known
- * any more has to sign in again.
+ * Follow the stream of something until the function that comes back is called. What breaks off is resumed after the last
+ * event, also where the browser gives up: an answer that is an error may come of a server that is being restarted. So
+ * then it is asked whether the thing is there; whoever is not known any more has to sign in again.
  */
-export function follow(path: string, query: Query, on: { [event: string]: (data: any) => void }, heard: (live: boolean) => void): () => void {
+export function follow(thing: string, stream: string, query: Query, on: { [event: string]: (data: any) => void }, heard: (live: boolean) => void): () => void {
   let source: EventSource;
   let waiting: number | undefined;
   let last: string | null = null;
   const open = () => {
-    source = new EventSource(address(path, { ...query, ...(last && { after: last }) }));
+    source = new EventSource(address(stream, { ...query, ...(last && { after: last }) }));
     source.onopen = () => heard(true);
     source.onerror = () => {
       heard(false);
@@ -105,7 +105,11 @@ export function follow(path: string, query: Query, on: { [event: string]: (data:
     }
   };
   const later = () => { waiting = window.setTimeout(again, AGAIN); };
-  const again = () => resumeSession().then(open, (error) => (error.status === 401 ? location.reload() : later()));
+  const again = () => read(address(thing)).then(open, ({ status }) => {
+    if (status === 401) location.reload();
+    else if (status === 404) heard(true); // there is nothing to follow
+    else later();
+  });
   open();
   return () => { source.close(); clearTimeout(waiting); };
 }

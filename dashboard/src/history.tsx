@@ -1,6 +1,6 @@
 // The history of a run: the last lines and what comes, live; what was before them is fetched when somebody wants it.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { address, follow, read, runPath, type Entry } from "./api";
+import { address, follow, read, runPath, type Entry, type Json } from "./api";
 import { Data, said, Section, Time, Wrong } from "./parts";
 
 const LAST = 1000; // lines that come by themselves
@@ -29,7 +29,7 @@ export function useHistory(id: string, heard: (live: boolean) => void): Known {
       if (changed) setChanges((n) => n + 1);
     };
     const soon = () => { due ??= window.setTimeout(show, TOGETHER); };
-    const stop = follow(runPath(id, "/events"), { last: LAST }, {
+    const stop = follow(runPath(id), runPath(id, "/events"), { last: LAST }, {
       history: (lines: Entry[]) => { news.push(...lines); soon(); },
       run: () => { stands = true; soon(); },
       reset: () => { [news, anew] = [[], true]; soon(); }, // more was missed than is sent
@@ -75,6 +75,13 @@ export function History({ entries, earlier }: Known) {
   );
 }
 
+/** What a line says, in a few words. */
+function gist({ error, output, input, payload, reason, status, value }: { [key: string]: Json }): string {
+  if (error && typeof error === "object" && !Array.isArray(error)) return `${error.type}: ${error.message}`;
+  const said = [output, payload, input, reason, status, value].find((each) => each !== undefined && each !== null);
+  return said === undefined ? "" : typeof said === "string" ? said : JSON.stringify(said).slice(0, 200);
+}
+
 const keyOf = ({ seq, path, kind, attempt }: Entry) => `${seq} ${path} ${kind} ${attempt}`;
 export const count = (number: number) => number.toLocaleString();
 
@@ -85,6 +92,7 @@ function Line({ entry: { seq, at, path, kind, attempt, ...more } }: { entry: Ent
         <summary>
           <span class="quiet">{seq}</span><Time at={at} /><span class="mono">{path || "run"}</span>
           <span class={`kind ${kind}`}>{kind.replaceAll("_", " ")}{attempt > 1 && ` · attempt ${attempt}`}</span>
+          <span class="gist quiet">{gist(more)}</span>
         </summary>
         <Data of={more} />
       </details>

@@ -62,7 +62,7 @@ export function Time({ at }: { at: string }) {
 export function Picture({ path, of, again }: { path: string; of: string; again?: unknown }) {
   const [svg] = useRead(path, text, again);
   const source = useMemo(() => svg && `data:image/svg+xml,${encodeURIComponent(svg)}`, [svg]);
-  return <div class="picture">{source && <img src={source} alt={`Graph of ${of}`} />}</div>;
+  return <div class="picture" tabIndex={0}>{source && <img src={source} alt={`Graph of ${of}`} />}</div>;
 }
 
 export function Section({ title, note, children }: { title: string; note?: ComponentChildren; children: ComponentChildren }) {

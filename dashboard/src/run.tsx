@@ -16,6 +16,7 @@ export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => v
   const [actions] = useRead(address(runPath(id, "/actions")), read<Actions>, `${history.changes} ${useReturns()}`);
   useClock(run !== null && !run.completed_at);
   if (!run) return <main>{wrong && <><nav class="crumbs"><a href={link([])}>Runs</a></nav><h1>{id}</h1></>}<Wrong what={wrong} /></main>;
+  const graph = address(runPath(run.id, "/graph"), { format: "svg" });
   const steps = Object.values(run.step_counts ?? {}).reduce((sum, each) => sum + each, 0);
   return (
     <main>
@@ -32,7 +33,7 @@ export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => v
       <Wrong what={wrong} />
       {run.error && <div class="failure" role="status"><b>{run.error.type}</b> {run.error.message}</div>}
       <div class="split">
-        <Section title="Graph"><Picture path={address(runPath(run.id, "/graph"), { format: "svg" })} of={run.id} again={history.changes} /></Section>
+        <Section title="Graph" note={<a href={graph} target="_blank" rel="noreferrer">full size</a>}><Picture path={graph} of={run.id} again={history.changes} /></Section>
         <div>
           <Section title="Timeline" note={steps > PAGE && <Pages first={first} steps={steps} show={setFirst} />}>
             {run.steps.length ? <Waterfall run={run} entries={history.entries} /> : <Empty>No step has begun.</Empty>}

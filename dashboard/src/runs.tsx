@@ -92,7 +92,7 @@ function useRuns(filters: Filters, heard: (live: boolean) => void) {
       if (!current) return;
       put(joined(null, found));
       setWrong(null);
-      stop = follow("events", { after: found.place }, { run: told, reset: again }, heard);
+      stop = follow("session", "events", { after: found.place }, { run: told, reset: again }, heard);
     }, (error) => current && setWrong(said(error)));
     return () => { current = false; stop(); clearTimeout(due); };
   }, [question, round]);

@@ -51,6 +51,7 @@ export function Workflow({ name, version }: { name: string; version: string }) {
   const [all] = useRead(address(path), read<{ workflows: Version[] }>);
   const [found, wrong] = useRead(address(`${path}/versions/${version}`), read<Definition>);
   const [starting, setStarting] = useState(false);
+  const graph = address(`${path}/versions/${version}/graph`, { format: "svg" });
   if (!found) return <main>{wrong && <><nav class="crumbs"><a href={link(["workflows"])}>Workflows</a></nav><h1>{name}</h1></>}<Wrong what={wrong} /></main>;
   return (
     <main>
@@ -68,7 +69,7 @@ export function Workflow({ name, version }: { name: string; version: string }) {
         <a class="button" href={link([], new URLSearchParams({ workflow: name }))}>Its runs</a>
       </div>
       <div class="split">
-        <Section title="Graph"><Picture path={address(`${path}/versions/${version}/graph`, { format: "svg" })} of={name} /></Section>
+        <Section title="Graph" note={<a href={graph} target="_blank" rel="noreferrer">full size</a>}><Picture path={graph} of={name} /></Section>
         <Section title="Document"><pre class="data source" tabIndex={0}>{found.source}</pre></Section>
       </div>
       {starting && <Start of={found} close={() => setStarting(false)} />}
