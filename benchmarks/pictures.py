@@ -30,6 +30,7 @@ DOCUMENTS = (
     "approval-loop/approval.yaml", "onboarding/onboarding-v1.yaml", "onboarding/onboarding-v2.yaml",
 )  # fmt: skip
 WIDE, NARROW = (1280, 800), (390, 800)
+HIGHEST = 1_500
 
 ORDER = {"email": "ada@example.com", "express": True}
 TRIP = {"email": "ada@example.com", "flight": "FC100"}
@@ -115,7 +116,7 @@ FLOWCTL = (sys.executable, "-m", "flowctl")
 def take(
     browser: Browser, stage: Stage, name: str, size: tuple[int, int], theme: Any, show: Callable[[Page], None]
 ) -> None:
-    """One picture: the whole page, unless something lies over it."""
+    """One picture: the whole page or its beginning, unless something lies over it."""
     width, height = size
     with browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme) as context:
         page = context.new_page()
@@ -124,8 +125,12 @@ def take(
         page.goto(stage.url)
         show(page)
         page.wait_for_timeout(300)  # pictures in the page are drawn
-        page.screenshot(path=IMAGES / f"{name}.png", full_page=page.locator("dialog").count() == 0)
-        wide = page.evaluate("document.documentElement.scrollWidth")
+        wide, high = page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]"
+        )
+        if not page.locator("dialog").count():
+            page.set_viewport_size({"width": width, "height": min(HIGHEST, max(height, high))})
+        page.screenshot(path=IMAGES / f"{name}.png")
         if wide > width:
             print(f"{name} is {wide} wide, which is more than {width}")
 
