@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
 from starlette.applications import Starlette
 
 import flowctl
 from flowctl.backends import Backend, StartRequest, open_backend
 from flowctl.document import load
+from flowctl.server.access import Access
 from flowctl.server.running import listen
 from tests import serve_helpers as server
 from tests.serve_helpers import TOKENS
@@ -158,13 +159,19 @@ def visiting(
         expect.set_options(timeout=PATIENCE)
         page = context.new_page()
         wrong: list[str] = []
+        asked: set[Request] = set()
+        page.on("request", lambda request: asked.add(request))
+        page.on("requestfinished", lambda request: asked.discard(request))
+        page.on("requestfailed", lambda request: asked.discard(request))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         if not refused:
             page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
         try:
             yield page
         except Exception as error:  # what went wrong in the page comes first: the rest may follow from it
-            error.add_note(f"the page said {wrong} and shows {page.locator('body').inner_text()!r}")
+            waits = sorted(request.url for request in asked)
+            shows = page.locator("body").inner_text()
+            error.add_note(f"the page said {wrong}, waits for {waits} and shows {shows!r}")
             raise
         assert wrong == []
 
@@ -383,6 +390,19 @@ def whether_it_is_live(page: Page) -> Locator:
     return page.locator("header .live")
 
 
+def test_who_is_not_known_any_more_when_the_server_comes_back_has_to_sign_in(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with visiting(browser, refused=True) as page:
+        with server.serving(tmp_path) as first:
+            start(first, "order-1")
+            sign_in(page, f"{first.url}/#/runs/order-1")
+            expect(state(page)).to_have_text("waiting")
+        monkeypatch.setattr(server, "access", Access.in_memory)
+        with server.serving(tmp_path, port=first.port):
+            expect(page.get_by_label("Token")).to_be_visible()
+
+
 @pytest.mark.parametrize("place", ["", "#/runs/order-1"])
 def test_when_the_server_comes_back_the_page_does_and_shows_what_it_missed(
     browser: Browser, tmp_path: Path, place: str
@@ -410,7 +430,7 @@ def test_a_list_that_missed_something_is_read_again(browser: Browser, tmp_path: 
         known = json.dumps({"runs": [], "next": None, "place": feed.place()})
         page.route("**/api/v1/runs?*", lambda route: route.fulfill(body=known), times=1)
         sign_in(page, f"{served.url}/")
-        expect(page.locator(".empty")).to_be_visible()
+        expect(page.locator(".first")).to_be_visible()  # instead of the run
         served.on_loop(feed.begin_anew)
         expect(page.locator(".runs li")).to_have_count(1)
 
@@ -451,6 +471,23 @@ def test_the_steps_of_a_long_run_are_turned_over_like_pages(browser: Browser, tm
 
 
 # --- where and for whom
+
+
+def test_whoever_begins_is_told_what_to_do_and_sees_that_it_was_done(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with server.serving(tmp_path) as served, visiting(browser) as page:
+        sign_in(page, f"{served.url}/")
+        expect(page.locator(".first")).to_contain_text("flowctl init")
+        workflow = {"source": server.ORDER.format(version=1)}
+        assert served.ask("POST", "/api/v1/workflows", json=workflow).status_code == 201
+        page.evaluate("dispatchEvent(new Event('focus'))")  # as when somebody comes back from a terminal
+        expect(page.locator(".first")).to_have_count(0)
+        page.get_by_role("link", name="Start one of a workflow").click()
+        page.get_by_role("link", name="order").click()
+        page.get_by_role("button", name="Start a run").click()
+        page.get_by_role("button", name="Start", exact=True).click()
+        expect(page.locator(".notice")).to_contain_text("flowctl worker")
 
 
 def test_who_may_only_read_is_offered_nothing_else_and_can_do_nothing_else(
