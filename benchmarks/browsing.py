@@ -15,7 +15,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,19 @@ def main() -> None:
             long = start(backend, LONG, {"count": options.steps})
             backend.drive(long, wait=0)
             runs = [start(backend, WAITS, {}) for _ in range(options.runs)]
-            with served(path, 100) as (port, _), chromium() as browser:
+            with served(path, 100) as (port, pid), chromium() as browser:
                 url = f"http://localhost:{port}/"
-                times = [opened(browser, f"{url}#/runs/{long}", RUN_IS_THERE) for _ in range(options.rounds)]
-                say(f"a run of {options.steps} steps is there", times)
-                times = [opened(browser, f"{url}#/", LIST_IS_THERE) for _ in range(options.rounds)]
-                say(f"the list of {options.runs} runs is there", times)
+                for what, place, is_there in (
+                    (f"a run of {options.steps} steps", f"#/runs/{long}", RUN_IS_THERE),
+                    (f"the list of {options.runs} runs", "#/", LIST_IS_THERE),
+                ):
+                    figures = [opened(browser, url + place, is_there, pid) for _ in range(options.rounds)]
+                    times, server, own = zip(*figures, strict=True)
+                    say(f"{what} is there", times)
+                    print(
+                        f"  it takes the server {server[0]:.0f} ms of processor time, later"
+                        f" {statistics.median(server[1:]):.0f} ms, and the page {statistics.median(own):.0f} ms"
+                    )
                 look_on(browser, url, backend, runs)
                 watch(browser, f"{url}#/runs/{long}", backend, long)
 
@@ -85,11 +92,24 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-def opened(browser: Browser, url: str, is_there: str) -> float:
-    """Milliseconds until a page is there."""
+def opened(browser: Browser, url: str, is_there: str, pid: int) -> tuple[float, float, float]:
+    """Milliseconds until a page is there, and of processor time: of the server, and of the page's thread."""
     with browser.new_context() as context:
-        page = visit(context.new_page(), url)
-        return float(wait(page, is_there))
+        page = context.new_page()
+        session = context.new_cdp_session(page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
+        before = processor_time(pid)
+        visit(page, url)
+        waited = float(wait(page, is_there))
+        found = session.send("Performance.getMetrics")["metrics"]
+        own = next(each["value"] for each in found if each["name"] == "TaskDuration")
+        return waited, processor_time(pid) - before, own * 1000
+
+
+def processor_time(pid: int) -> float:
+    """Milliseconds that a process has had so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def visit(page: Page, url: str) -> Page:
@@ -167,7 +187,7 @@ def wait(page: Page, condition: str, argument: object = None) -> Any:
     return found
 
 
-def say(what: str, times: list[float]) -> None:
+def say(what: str, times: Sequence[float]) -> None:
     first, most = f"the first time {times[0]:.0f} ms", f"worst {max(times):.0f} ms of {len(times)}"
     print(f"{what}: {first}, median {statistics.median(times):.0f} ms, {most}")
 

@@ -1,5 +1,5 @@
 // The history of a run: the last lines and what comes, live; what was before them is fetched when somebody wants it.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { address, follow, read, runPath, type Entry, type Json } from "./api";
 import { Data, said, Section, Time, Wrong } from "./parts";
 
@@ -85,17 +85,19 @@ function gist({ error, output, input, payload, reason, status, value }: { [key: 
 const keyOf = ({ seq, path, kind, attempt }: Entry) => `${seq} ${path} ${kind} ${attempt}`;
 export const count = (number: number) => number.toLocaleString();
 
-function Line({ entry: { seq, at, path, kind, attempt, ...more } }: { entry: Entry }) {
-  return (
+function Line({ entry }: { entry: Entry }) {
+  const { seq, at, path, kind, attempt, ...more } = entry;
+  const [open, setOpen] = useState(false);
+  return useMemo(() => ( // an entry never changes
     <li>
-      <details>
+      <details onToggle={(event) => setOpen(event.currentTarget.open)}>
         <summary>
           <span class="quiet">{seq}</span><Time at={at} /><span class="mono">{path || "run"}</span>
           <span class={`kind ${kind}`}>{kind.replaceAll("_", " ")}{attempt > 1 && ` · attempt ${attempt}`}</span>
           <span class="gist quiet">{gist(more)}</span>
         </summary>
-        <Data of={more} />
+        {open && <Data of={more} />}
       </details>
     </li>
-  );
+  ), [entry, open]);
 }

@@ -14,7 +14,6 @@ export function RunPage({ id, heard }: { id: string; heard: (live: boolean) => v
   const [first, setFirst] = useState<number | null>(null); // of the timeline; null: it goes with the run
   const [run, wrong] = useRead(address(runPath(id), { count: PAGE, ...(first && { first }) }), read<Run>, history.changes);
   const [actions] = useRead(address(runPath(id, "/actions")), read<Actions>, `${history.changes} ${useReturns()}`);
-  useClock(run !== null && !run.completed_at);
   if (!run) return <main>{wrong && <><nav class="crumbs"><a href={link([])}>Runs</a></nav><h1>{id}</h1></>}<Wrong what={wrong} /></main>;
   const graph = address(runPath(run.id, "/graph"), { format: "svg" });
   const steps = Object.values(run.step_counts ?? {}).reduce((sum, each) => sum + each, 0);
@@ -62,6 +61,7 @@ function Pages({ first, steps, show }: { first: number | null; steps: number; sh
 
 function Facts({ run }: { run: Run }) {
   const open = !run.completed_at;
+  useClock(open);
   return (
     <dl class="facts">
       <div><dt>Started</dt><dd>{run.started_at ? <Time at={run.started_at} /> : "not yet"}</dd></div>

@@ -1,7 +1,7 @@
 // When each step, each of its attempts and what undid it was at work, beside each other.
-import { useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { Entry, Run, Step } from "./api";
-import { Data, duration, State, tone } from "./parts";
+import { Data, duration, State, tone, useClock } from "./parts";
 
 interface Span { from: number; to: number | null; attempt: number; tone: string }
 interface Line { path: string; name: string; step: Step | null; spans: Span[] }
@@ -37,7 +37,8 @@ function linesOf(run: Run, entries: Entry[]): Line[] {
 
 export function Waterfall({ run, entries }: { run: Run; entries: Entry[] }) {
   const [open, setOpen] = useState<string | null>(null);
-  const lines = linesOf(run, entries);
+  const lines = useMemo(() => linesOf(run, entries), [run, entries]);
+  useClock(lines.some(({ spans }) => spans.some(({ to }) => to === null)));
   const starts = lines.flatMap(({ spans }) => spans.map(({ from }) => from));
   const ends = lines.flatMap(({ spans }) => spans.map(({ to }) => to ?? Date.now()));
   const first = Math.min(...starts);
