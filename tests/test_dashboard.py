@@ -559,6 +559,7 @@ def test_it_works_under_a_path_of_a_larger_application(browser: Browser, tmp_pat
         page.get_by_role("button", name="Send approve").click()
         page.get_by_label("by").fill("grace")
         page.get_by_role("button", name="Send", exact=True).click()
+        expect(page.get_by_role("dialog")).to_have_count(0)  # it has arrived
         by_another_thread(served, lambda backend: backend.drive("order-1", wait=0))
         expect(state(page)).to_have_text("completed")
         [cookie] = page.context.cookies()
