@@ -76,8 +76,9 @@ def main() -> None:
                     times, server, own = zip(*figures, strict=True)
                     say(f"{what} is there", times)
                     print(
-                        f"  processor time of the server: the first time {server[0]:.0f} ms, later"
-                        f" {statistics.median(server[1:]):.0f} ms; of the page {statistics.median(own):.0f} ms"
+                        f"  processor time of the server: the first time {server[0]:.0f} ms,"
+                        f" later {statistics.median(server[1:]):.0f} ms;"
+                        f" of the page: {statistics.median(own):.0f} ms"
                     )
                 look_on(browser, url, backend, runs)
                 watch(browser, f"{url}#/runs/{long}", backend, long)
