@@ -470,6 +470,18 @@ def test_the_steps_of_a_long_run_are_turned_over_like_pages(browser: Browser, tm
         expect(page.get_by_role("button", name="Later steps")).to_be_disabled()
 
 
+def test_a_stream_that_nobody_is_at_the_other_end_of_is_opened_anew(browser: Browser, tmp_path: Path) -> None:
+    with server.serving(tmp_path) as served, visiting(browser) as page:
+        start(served, "order-1")
+        page.clock.install()
+        page.route("**/events?*", lambda route: None, times=1)  # neither an answer nor an end
+        sign_in(page, f"{served.url}/#/runs/order-1")
+        expect(state(page)).to_have_text("waiting")
+        expect(page.locator(".history li")).to_have_count(0)
+        page.clock.fast_forward(25_000)
+        expect(page.locator(".history li").first).to_be_visible()
+
+
 # --- where and for whom
 
 

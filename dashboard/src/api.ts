@@ -37,6 +37,7 @@ export class Problem extends Error {
   constructor(readonly status: number, message: string) { super(message); }
 }
 
+const SILENCE = 25_000; // milliseconds after which nobody is at the other end: the server says something every 15 s
 const AGAIN = 2000; // milliseconds until a stream that the browser has given up is opened again
 
 const ROOT = new URL("api/v1/", document.baseURI).pathname;
@@ -88,28 +89,36 @@ type Query = Parameters<typeof address>[1];
 export function follow(thing: string, stream: string, query: Query, on: { [event: string]: (data: any) => void }, heard: (live: boolean) => void): () => void {
   let source: EventSource;
   let waiting: number | undefined;
+  let silence: number | undefined;
   let last: string | null = null;
+  const listen = () => {
+    clearTimeout(silence);
+    silence = window.setTimeout(() => { heard(false); source.close(); open(); }, SILENCE);
+  };
   const open = () => {
+    listen();
     source = new EventSource(address(stream, { ...query, ...(last && { after: last }) }));
     source.onopen = () => heard(true);
     source.onerror = () => {
       heard(false);
       if (source.readyState === EventSource.CLOSED) later();
     };
+    source.addEventListener("ping", listen);
     for (const [name, act] of Object.entries<(data: any) => void>({ ready: () => {}, ...on })) {
       source.addEventListener(name, (event) => {
         const { data, lastEventId } = event as MessageEvent;
+        listen();
         last = lastEventId;
         act(JSON.parse(data));
       });
     }
   };
-  const later = () => { waiting = window.setTimeout(again, AGAIN); };
+  const later = () => { clearTimeout(silence); waiting = window.setTimeout(again, AGAIN); };
   const again = () => read(address(thing)).then(open, ({ status }) => {
     if (status === 401) location.reload();
     else if (status === 404) heard(true); // there is nothing to follow
     else later();
   });
   open();
-  return () => { source.close(); clearTimeout(waiting); };
+  return () => { source.close(); clearTimeout(waiting); clearTimeout(silence); };
 }

@@ -202,7 +202,7 @@ def as_text(events: Sequence[Event]) -> bytes:
 
 def _as_text(event: Event) -> bytes:
     if event is PING:
-        return b": ping\n\n"
+        return b"event: ping\ndata: {}\n\n"  # without an id: the last one stays
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (event.id.encode(), event.name.encode(), event.data)
 
 
