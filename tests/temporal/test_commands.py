@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from flowctl.backends import open_backend
 from tests.temporal.server import Server
 
 ORDER = Path(__file__).resolve().parents[2] / "examples" / "order"
@@ -49,7 +51,9 @@ def said(done: subprocess.CompletedProcess[str]) -> Any:
     return json.loads(done.stdout)
 
 
-def test_an_order_waits_is_approved_and_completes(flowctl: Flowctl) -> None:
+def test_an_order_waits_is_approved_and_completes(
+    flowctl: Flowctl, server: Server, request: pytest.FixtureRequest
+) -> None:
     ran = flowctl("run", str(ORDER / "order.yaml"), *INPUT, "-i", "amount=1500", "--json")
     assert ran.returncode == 3, ran.stderr
     run = said(ran)
@@ -72,6 +76,10 @@ def test_an_order_waits_is_approved_and_completes(flowctl: Flowctl) -> None:
     assert listed["id"] == run["id"]
     history = [json.loads(line) for line in flowctl("history", "@last", "--jsonl").stdout.splitlines()]
     assert [history[0]["kind"], history[-1]["kind"]] == ["created", "ended"]
+    with contextlib.closing(open_backend(server.url(task_queue=request.node.name))) as backend:
+        last, before = backend.earlier(run["id"], limit=2)
+        first, begins = backend.earlier(run["id"], before=before, limit=1_000)
+    assert (first + last, begins) == (history, None)
     assert flowctl("graph", "@last", "--format", "mermaid").returncode == 0
 
 
