@@ -4,13 +4,13 @@ those who look on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from flowctl.errors import AmbiguousRun, RunNotFound, UsageError
 from flowctl.journal import Change, Entry, Run
 from flowctl.state import ENDED, RunStatus
-from flowctl.status import SecretPaths, fact_line, history_lines, summary
+from flowctl.status import SecretPaths, fact_line, summary
 
 if TYPE_CHECKING:
     from flowctl.backends import Observer
@@ -66,11 +66,6 @@ def number_of(cursor: str | None) -> int | None:
     if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
         raise UsageError("that is no place in this list", hint="take the cursor that the page before gave")
     return int(cursor)
-
-
-def history(run: Run, entries: Iterable[Entry], after: int) -> Iterator[dict[str, Any]]:
-    """See ``Backend.history``."""
-    return (line for line in history_lines(run, entries) if line["seq"] > after or not after)
 
 
 def facts_told(observe: Observer) -> Callable[[Run, Iterable[Entry]], None]:

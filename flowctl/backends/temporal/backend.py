@@ -258,7 +258,8 @@ class TemporalBackend:
     def history(self, run_id: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """See ``Backend``."""
         found = self._seen(run_id)
-        return answers.history(found.run, found.journal.entries(run_id), after)
+        lines = history_lines(found.run, found.journal.entries(run_id))
+        return (line for line in lines if line["seq"] > after or not after)
 
     def earlier(self, run_id: str, *, before: int | None = None, limit: int) -> tuple[Documents, int | None]:
         """See ``Backend``."""
