@@ -68,6 +68,7 @@ FLOORS: dict[str, int] = {
     "clock": 0,
     "trace": 0,
     "guard": 0,
+    "collector": 0,
 }
 """Floor by room. ``journal`` is the package's ``__init__``, the protocol; ``journal.`` is what is inside."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from flowctl import collector
 from flowctl.document.checks import check_meaning
 from flowctl.document.diagnostics import Diagnostic, Enough, Report
 from flowctl.document.flow_checks import check_flow
@@ -42,7 +42,7 @@ def examine_tree(
 ) -> Examined:
     """Check a document that was read, or made: its text, its data with places, and what is wrong already."""
     report, texts = Report(tree, refused), Texts(functions)
-    with contextlib.suppress(Enough), _no_collector():
+    with contextlib.suppress(Enough), collector.resting():
         check_shape(tree.data, report)
         if isinstance(tree.data, dict):
             subject = Subject(tree.data, report, texts, world)
@@ -50,17 +50,3 @@ def examine_tree(
             check_flow(subject)
             check_usage(subject, check_references(subject))
     return Examined(text, tree.data, texts, report)
-
-
-@contextlib.contextmanager
-def _no_collector() -> Iterator[None]:
-    """Without Python's collector of circles, which would go through everything that is being made, many times
-    over, and find nothing to collect.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+from flowctl import collector
 from flowctl.activities import Activity, Attempt, Outcome
 from flowctl.errors import Blocked, StorageError
 from flowctl.journal import BEAT, Change, Fenced, Journal, Run, end_of_child
@@ -93,16 +94,17 @@ class EmbeddedRuntime:
 
     def add(self, run: Run, interpret: Interpret, *, new: bool = False) -> Machine:
         """Drive a run that this journal's session has claimed, or that it creates (``new``)."""
-        entries = () if new else self.journal.entries(run.id)
-        messages = () if new else self.journal.inbox(run.id)
-        heartbeats = () if new else self.journal.heartbeats(run.id)
-        machine = Machine(run, entries, self, new=new, heartbeats=heartbeats)
-        if self._holds_back:
-            machine.hold_back()
-        self._machines[run.id] = machine
-        if run.parent_id is not None:
-            self._children[run.id] = machine
-        machine.begin(interpret, messages)
+        with collector.resting():
+            entries = () if new else self.journal.entries(run.id)
+            messages = () if new else self.journal.inbox(run.id)
+            heartbeats = () if new else self.journal.heartbeats(run.id)
+            machine = Machine(run, entries, self, new=new, heartbeats=heartbeats)
+            if self._holds_back:
+                machine.hold_back()
+            self._machines[run.id] = machine
+            if run.parent_id is not None:
+                self._children[run.id] = machine
+            machine.begin(interpret, messages)
         self.wake(machine)
         if self._poll is None:
             self._poll = self._loop.call_later(POLL, self._look)
