@@ -222,6 +222,17 @@ def test_a_run_is_followed_to_its_end_and_nothing_is_missing(served: Served, cli
     assert told == everything[-len(told) :]
 
 
+def test_that_a_run_was_created_is_told_once_before_anybody_takes_it_up(
+    served: Served, client: httpx.Client
+) -> None:
+    run_id = served.start(drive=False)
+    with stream(client, f"/api/v1/runs/{run_id}/events") as events:
+        assert [name for _, name, _ in (events.next(), events.next())] == ["history", "run"]
+        served.backend.drive(run_id, wait=0)
+        _, name, lines = events.next()
+        assert (name, lines[0]["kind"]) == ("history", "started")
+
+
 def test_a_run_is_resumed_after_the_last_entry_seen(served: Served, client: httpx.Client) -> None:
     run_id = served.start()
     with stream(client, f"/api/v1/runs/{run_id}/events") as events:

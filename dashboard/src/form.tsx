@@ -24,11 +24,21 @@ export function valueOf(schema: Schema, draft: Draft): Json {
 function parsed(name: string, schema: Schema, typed: string): Json {
   if (schema.enum) return schema.enum[Number(typed)];
   if (isText(schema)) return typed;
-  if (isLines(schema)) return typed.split("\n").filter(Boolean);
+  if (isLines(schema)) return listed(typed) ?? typed.split("\n").filter(Boolean);
   try {
     return JSON.parse(typed);
   } catch {
     throw new SyntaxError(`${name || "The payload"} is not JSON, such as ["a", "b"], {"key": 1}, "text" or 12.`);
+  }
+}
+
+/** A list as it is typed at the command line, which somebody may have got used to. */
+function listed(typed: string): Json[] | null {
+  try {
+    const list = JSON.parse(typed);
+    return Array.isArray(list) && list.every((each) => typeof each === "string") ? list : null;
+  } catch {
+    return null;
   }
 }
 

@@ -21,33 +21,33 @@ export function useHistory(id: string, heard: (live: boolean) => void): Known {
   const kept = useRef(2 * LAST);
   useEffect(() => {
     let due: number | undefined;
+    let latest = -1; // when a stream is opened anew, or read on, an entry may come twice
     let [news, anew, stands] = [[] as Entry[], false, false];
     const show = () => {
       const [lines, begins, changed] = [news, anew, stands];
       [due, news, anew, stands] = [undefined, [], false, false];
-      if (begins || lines.length) setEntries((known) => joined(begins ? [] : known, lines).slice(-kept.current));
+      if (begins || lines.length) setEntries((known) => [...(begins ? [] : known), ...lines].slice(-kept.current));
       if (changed) setChanges((n) => n + 1);
     };
     const soon = () => { due ??= window.setTimeout(show, TOGETHER); };
     const stop = follow(runPath(id), runPath(id, "/events"), { last: LAST }, {
-      history: (lines: Entry[]) => { news.push(...lines); soon(); },
+      history: (lines: Entry[]) => {
+        news.push(...lines.filter(({ seq }) => seq > latest));
+        latest = Math.max(latest, ...lines.map(({ seq }) => seq));
+        soon();
+      },
       run: () => { stands = true; soon(); },
-      reset: () => { [news, anew] = [[], true]; soon(); }, // more was missed than is sent
+      reset: () => { [news, anew, latest] = [[], true, -1]; soon(); }, // more was missed than is sent
     }, heard);
     return () => { stop(); clearTimeout(due); };
   }, [id]);
   const earlier = async () => {
     const page = await read<{ entries: Entry[] }>(address(runPath(id, "/history"), { before: entries[0].seq, limit: MORE }));
     kept.current += page.entries.length;
-    setEntries((known) => joined(page.entries, known));
+    const last = page.entries.at(-1)?.seq ?? -1;
+    setEntries((known) => [...page.entries, ...known.filter(({ seq }) => seq > last)]);
   };
   return { entries, changes, earlier };
-}
-
-/** One after the other; a line that is in both comes once. */
-function joined(known: Entry[], news: Entry[]): Entry[] {
-  const last = known.at(-1)?.seq ?? -1;
-  return [...known, ...news.filter(({ seq }) => seq > last)];
 }
 
 export function History({ entries, earlier }: Known) {

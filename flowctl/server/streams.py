@@ -136,6 +136,8 @@ async def _backlog(ask: Ask, run_id: str, after: int) -> Batches:
         if not lines:
             return
         yield list(history_events(lines))
+        if lines[-1]["seq"] == after:  # that it was created is the beginning, and here all there is
+            return
         after = lines[-1]["seq"]
 
 
