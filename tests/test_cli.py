@@ -87,6 +87,20 @@ def test_a_run_that_waits_goes_on_after_its_signal(flowctl: Project) -> None:
     assert flowctl("signal", "order-1", "approve", "--payload", '{"by": "ada"}').returncode == 5
 
 
+def test_a_signal_that_carries_nothing_fits_one_that_takes_an_object(
+    flowctl: Project, tmp_path: Path
+) -> None:
+    (tmp_path / "ask.yaml").write_text(
+        "dsl: 1\nname: ask\nsignals: {go: {payload: {type: object}}, ring: {}}\n"
+        "steps:\n  - {id: first, wait_for_signal: go}\n  - {id: second, wait_for_signal: ring}\n"
+        "output: ${{ [steps.first.output.payload, steps.second.output.payload] }}\n"
+    )
+    assert flowctl("run", str(tmp_path / "ask.yaml"), "--id", "ask-1", "--wait", "0s").returncode == 3
+    for name in ("go", "ring"):
+        assert flowctl("signal", "ask-1", name).returncode == 0
+    assert flowctl.json("resume", "ask-1")["output"] == [{}, None]
+
+
 def test_a_run_that_fails_is_undone_and_exits_1(flowctl: Project) -> None:
     document = flowctl.json("run", "order.yaml", "-i", "item=lamp", "-i", "fail=true", code=1)
     assert document["status"] == "compensated"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import click
 
 from flowctl.cli.driving import accepted, drive
 from flowctl.cli.options import Command, Invocation, document_options, principal_option, wait_option
 from flowctl.cli.selection import Selection, run_or_all
+from flowctl.errors import InvalidInput
 
 
 @click.command(cls=Command)
@@ -63,7 +67,11 @@ def resume(invocation: Invocation, reference: str, wait: int, detach: bool) -> i
 @click.command(cls=Command)
 @click.argument("reference", metavar="RUN")
 @click.argument("name")
-@click.option("--payload", metavar="JSON|@FILE|-", help="What the signal carries.  [default: null]")
+@click.option(
+    "--payload",
+    metavar="JSON|@FILE|-",
+    help="What the signal carries.  [default: null, or {} if it is an object]",
+)
 @click.option("--dedup-id", metavar="ID", help="A second signal with this id is not delivered.")
 @principal_option
 @click.pass_obj
@@ -84,9 +92,21 @@ def signal(
 
     value = json_argument(payload, "--payload") if payload is not None else None
     with invocation.existing() as backend:
-        run_id = backend.resolve(reference)
-        answer = backend.signal(run_id, name, value, dedup_id=dedup_id, principal=principal)
+        send = partial(
+            backend.signal, backend.resolve(reference), name, dedup_id=dedup_id, principal=principal
+        )
+        answer = send(value) if payload is not None else _with_nothing(send)
         return accepted(invocation, backend, answer, f"signal {name} accepted")
+
+
+def _with_nothing(send: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """Nothing is null; where the document wants an object, and none of its members, it is an empty one."""
+    try:
+        return send(None)
+    except InvalidInput as refused:
+        with contextlib.suppress(InvalidInput):
+            return send({})
+        raise refused
 
 
 @click.command(cls=Command)
