@@ -10,6 +10,11 @@ from tests.document_helpers import mistakes, only, refused, warned
 CALL = "  - {id: a, activity: x.a}\n"
 
 REFUSED = {
+    "an id that is no text, of a step that sets a variable": (
+        "steps:\n  - {id: {}, set: {x: 1}}\noutput: {x: '${{ vars.x }}'}\n",
+        ["WrongType 4:10"],
+    ),
+    "branches in a list": ("steps:\n  - {id: p, parallel: [[{sleep: 1s}]]}\n", ["WrongType 4:23"]),
     "an effect without an id": ("steps:\n  - activity: x.y\n", ["MissingKey 4:5"]),
     "an id twice": ("steps:\n  - {id: a, sleep: 1s}\n  - {id: a, sleep: 1s}\n", ["DuplicateId 5:10"]),
     "an id twice, once in a block": (

@@ -170,8 +170,9 @@ class _References:
 
     def set(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
         self.template(step["set"], (*pointer, "set"), scope)
+        named = step["id"] if isinstance(step.get("id"), str) else None
         for name in mapping(step["set"]):
-            self.book.assigned.append((name, (*pointer, "set", name), step.get("id")))
+            self.book.assigned.append((name, (*pointer, "set", name), named))
         return template_type(step["set"], self.resolve(scope)) if "id" in step else UNKNOWN
 
     def returned(self, step: Mapping[str, Any], pointer: Pointer, scope: Scope) -> Type:
@@ -219,7 +220,7 @@ class _References:
             own = scope.inner(steps)
             name = str(relative[1])
             results[name] = self.steps(steps, pointer + relative, own)
-            branch = mapping(step["parallel"][name])
+            branch = mapping(step["parallel"][relative[1]])  # by number, where it is a list
             self.template(branch.get("output"), (*pointer, *relative[:2], "output"), own)
             if "output" in branch:
                 results[name] = template_type(branch["output"], self.resolve(own))
