@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from flowctl.errors import AmbiguousRun, RunNotFound, UsageError
-from flowctl.journal import Change, Entry, Run
+from flowctl.journal import Entry, Run
 from flowctl.state import ENDED, RunStatus
-from flowctl.status import SecretPaths, fact_line, summary
+from flowctl.status import SecretPaths, fact_line
 
 if TYPE_CHECKING:
     from flowctl.backends import Observer
@@ -74,9 +74,9 @@ def facts_told(observe: Observer) -> Callable[[Run, Iterable[Entry]], None]:
 
     def tell(run: Run, entries: Iterable[Entry]) -> None:
         _, child, within = run.id.partition("/")
+        known = secret.setdefault(run.id, SecretPaths.of(run))
         for entry in entries:
             for fact in entry.facts():
-                known = secret.setdefault(run.id, SecretPaths.of(run))
                 line: dict[str, Any] = fact_line(run, fact, entry.seq, known)
                 if child and not line["path"]:
                     continue  # how a child begins and ends, its parent's step tells
@@ -87,12 +87,6 @@ def facts_told(observe: Observer) -> Callable[[Run, Iterable[Entry]], None]:
     return tell
 
 
-def ends_told(observe: Observer) -> Callable[[Change], None]:
-    """Passes on that a run has ended, or that somebody has to see to it."""
-
-    def tell(change: Change) -> None:
-        run = change.run
-        if run.status in ENDED | _NEEDY:
-            observe(summary(run))
-
-    return tell
+def is_over(run: Run) -> bool:
+    """Whether it has ended, or goes no further until somebody sees to it."""
+    return run.status in ENDED | _NEEDY

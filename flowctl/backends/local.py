@@ -13,7 +13,7 @@ from flowctl.backends import Documents, Observer, StartRequest, answers
 from flowctl.backends.answers import answer
 from flowctl.backends.reading import Readings, lines_before, lines_of
 from flowctl.errors import NotFound, RunNotFound
-from flowctl.journal import Definition, Journal, Run, Where
+from flowctl.journal import Change, Definition, Journal, Run, Where
 from flowctl.state import RunStatus
 from flowctl.status import folded, status_document, summary
 
@@ -465,5 +465,9 @@ def _changes_told(observe: Observer) -> Any:
 
 def _ends_told(observe: Observer) -> Any:
     """Only once the run has been given back, with all that it did."""
-    tell = answers.ends_told(observe)
-    return lambda change: tell(change) if change.release else None
+
+    def tell(change: Change) -> None:
+        if change.release and answers.is_over(change.run):
+            observe(summary(change.run))
+
+    return tell

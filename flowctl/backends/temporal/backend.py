@@ -33,7 +33,7 @@ from flowctl.runtimes.temporal.refusals import refused, refused_by_text
 from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, signal, workflow_id_of
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, LIVE, RunStatus
-from flowctl.status import SecretPaths, history_lines, status_document
+from flowctl.status import Fold, SecretPaths, history_lines, status_document
 
 if TYPE_CHECKING:
     from flowctl.backends.reins import Holds
@@ -264,9 +264,8 @@ class TemporalBackend:
     def earlier(self, run_id: str, *, before: int | None = None, limit: int) -> tuple[Documents, int | None]:
         """See ``Backend``."""
         found = self._seen(run_id)
-        entries, secret = found.journal.entries(run_id), SecretPaths.of(found.run)
-        for fact in (fact for entry in entries for fact in entry.facts()):
-            secret.note(fact)
+        entries = found.journal.entries(run_id)
+        secret = Fold.of(entries, SecretPaths.of(found.run)).secret
         return lines_before(found.run, entries, secret, before, limit)
 
     def follow(self, run_id: str, *, after: int = 0, rests: bool = False) -> Iterator[dict[str, Any]]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from flowctl.backends import Observer
+from flowctl.backends.answers import is_over
 from flowctl.engine.events import Telling
 from flowctl.journal import Change, Entry, Journal
 from flowctl.runtimes.temporal.working import Listener
-from flowctl.state import ENDED, RunStatus
 from flowctl.status import summary
 
 if TYPE_CHECKING:
@@ -52,4 +52,4 @@ class News:
 
 
 def _is_over(change: Change) -> bool:
-    return change.state_changed and change.run.status in ENDED | {RunStatus.BLOCKED, RunStatus.PAUSED}
+    return change.state_changed and is_over(change.run)
