@@ -18,6 +18,7 @@ Four rules:
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
@@ -116,11 +117,11 @@ class Task:
 class Trampoline:
     """The tasks of one run. ``calm`` until something is cancelled: nobody needs to look whether it was."""
 
-    __slots__ = ("_current", "_ready", "_tasks", "calm", "root")
+    __slots__ = ("__weakref__", "_current", "_ready", "_tasks", "calm", "root")
 
     def __init__(self) -> None:
         self.calm = True
-        self.root = Scope(self, None)
+        self.root = Scope(weakref.proxy(self), None)  # or each run would outlive its end: see ``Core.let_go``
         self._ready: deque[tuple[Task, BaseException | None]] = deque()
         self._tasks: dict[Task, None] = {}  # a dict, because a set has no order
         self._current: Task | None = None

@@ -170,7 +170,8 @@ def test_of_two_cancelled_scopes_the_inner_one_takes_effect_first() -> None:
 
 
 def test_the_first_reason_stands() -> None:
-    scope = Trampoline().root
+    trampoline = Trampoline()
+    scope = trampoline.root
     scope.cancel(Failure("Timeout", "first"))
     scope.cancel(WHY)
     assert scope.reason == Failure("Timeout", "first")

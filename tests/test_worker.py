@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from flowctl.engine.worker import GRACE
 from flowctl.journal import LEASE, Run, lock
 from flowctl.journal.sqlite import SqliteJournal
 from flowctl.journal.verify import verify_chain
+from flowctl.machine import Machine
 from flowctl.model import Workflow
 from flowctl.values import encode
 from tests.versions_helpers import World, workflow_of
@@ -116,6 +118,57 @@ def test_a_timer_that_is_due_soon_is_left_to_the_next_one_when_draining(world: W
     drain(world)
     assert status(world) == "waiting"
     assert world.loop.time() - before < 0.3
+
+
+@pytest.mark.parametrize(
+    "workflow",
+    [
+        pytest.param(TWO, id="ends"),
+        pytest.param(WAITS, id="waits"),
+        pytest.param(SLEEPS, id="sleeps"),
+        pytest.param(
+            workflow_of(
+                [
+                    {"id": "a", "activity": "t.a", "compensate": {"activity": "t.b"}},
+                    {"fail": {"type": "No", "message": "no"}},
+                ]
+            ),
+            id="is undone",
+        ),
+        pytest.param(
+            workflow_of(
+                [
+                    {
+                        "id": "p",
+                        "parallel": {
+                            "a": [{"id": "c", "activity": "t.a"}],
+                            "b": [{"id": "d", "activity": "t.b"}],
+                        },
+                    }
+                ]
+            ),
+            id="has branches",
+        ),
+        pytest.param(
+            workflow_of([{"id": "t", "timeout": "1h", "steps": [{"id": "a", "activity": "t.a"}]}]),
+            id="has a block with a timeout",
+        ),
+    ],
+)
+def test_a_run_that_is_over_or_waits_is_gone_from_memory_without_the_collector(
+    world: World, workflow: Workflow
+) -> None:
+    for number in range(3):
+        accept(world, workflow, f"r{number}")
+    gc.collect()
+    gc.disable()
+    try:
+        drain(world)
+        left = [each for each in gc.get_objects() if isinstance(each, Machine)]
+    finally:
+        gc.enable()
+    assert status(world, "r0") in ("completed", "waiting", "compensated")
+    assert left == []
 
 
 # --- forgetting

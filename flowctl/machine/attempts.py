@@ -99,6 +99,7 @@ class Flight(Future[Outcome], eq=False):
             attempts.core.machine.wake()
 
     def _landed(self, outcome: Outcome) -> None:
+        self._attempt = self._handle = None  # it has this method: two objects that keep each other, each step
         attempts = self._attempts
         core = attempts.core
         if not core.dropped:

@@ -45,6 +45,15 @@ class Resumes(Protocol):
         """There is something to commit."""
 
 
+class _Nobody:
+    """In place of a machine that was dropped."""
+
+    def advance(self) -> None:
+        """Too late."""
+
+    expire = wake = advance
+
+
 class Core:
     """Shared by ``Machine`` and its parts.
 
@@ -80,3 +89,10 @@ class Core:
         self.parked: dict[str, Blocked] = {}
         self.held: dict[str, Failure] = {}
         self.dropped = False
+
+    def let_go(self) -> None:
+        """Refer to the machine no more. It refers to this, and objects that keep each other stay until
+        Python's collector looks at all there are: a worker had dead runs lie about by the thousand.
+        """
+        self.machine = _Nobody()
+        self.record.news = self.machine.wake

@@ -216,6 +216,7 @@ class Machine:
             self._attempts.stop()
             if self._timer is not None:
                 self._timer.cancel()
+            self._core.let_go()
 
     # --- Runtime: what the interpreter asks
 

@@ -32,12 +32,12 @@ class Record:
     __slots__ = (
         "_facts",
         "_losses",
-        "_news",
         "_now",
         "_pending",
         "_served",
         "_walked",
         "made",
+        "news",
         "order",
         "passed",
         "received",
@@ -47,7 +47,7 @@ class Record:
 
     def __init__(self, entries: Iterable[Entry], now: Callable[[], int], news: Callable[[], None]) -> None:
         self._now = now
-        self._news = news
+        self.news = news
         self._facts: dict[Key, Answer] = {}
         self._served: dict[Key, dict[str, Any]] = {}
         self._pending: list[Entry] = []
@@ -114,7 +114,7 @@ class Record:
         fact = Fact(str(path), kind, self._now(), attempt, self.standing.generation, data)
         pending = self._pending
         if not pending:
-            self._news()
+            self.news()
         pending.append(Entry(fact, []))
         return self._answer(fact)
 
