@@ -65,6 +65,9 @@ _OF_CHANCE = (_DIGITS * 8).encode()
 
 _NAME_KEPT = 60
 
+READY = 256
+"""Documents that are kept as they are executed."""
+
 
 def nobody_has(secret: str) -> str:
     """Why a secret cannot be had, where no more is known."""
@@ -96,7 +99,7 @@ class Engine:
         self._sought = sought
         self._settings = settings
         self.clock = clock
-        self._workflow = functools.lru_cache(maxsize=256)(self._load)
+        self._workflows: dict[str, Workflow] = {}
         self.kin = Kin(journal, self._workflow, clock)
         self._telemetry = telemetry
         self._telling = _telling(listener, journal) if listener is not None else None
@@ -193,6 +196,7 @@ class Engine:
 
     def pin(self, workflow: Workflow, source: str) -> None:
         """Keep the document, so that the run goes on with it whatever happens to the file."""
+        self._have_ready(workflow)
         body = values.encode(workflow.body)
         self.journal.put_document(Document(workflow.digest, workflow.name, workflow.version, body, source))
 
@@ -302,6 +306,17 @@ class Engine:
     def workflow_of(self, run: Run) -> Workflow:
         """The document a run was started with."""
         return self._workflow(run.digest)
+
+    def _workflow(self, digest: str) -> Workflow:
+        """The document of a digest."""
+        known = self._workflows.get(digest)
+        return self._have_ready(self._load(digest)) if known is None else known
+
+    def _have_ready(self, workflow: Workflow) -> Workflow:
+        """To build a long document takes as long as to run it: those that came last are kept."""
+        if workflow.digest not in self._workflows and len(self._workflows) >= READY:
+            self._workflows.pop(next(iter(self._workflows)), None)
+        return self._workflows.setdefault(workflow.digest, workflow)
 
     def _load(self, digest: str) -> Workflow:
         document = self.journal.document(digest)
