@@ -18,13 +18,14 @@ arrives on the loop decides; what comes later is ignored. The rules:
 
 from __future__ import annotations
 
-import abc
 import asyncio
 import contextlib
 import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from flowctl import values
 from flowctl.activities.attempt import Attempt, Handle, Outcome
@@ -33,7 +34,7 @@ from flowctl.activities.context import ActivityContext
 from flowctl.activities.definition import Activity
 from flowctl.activities.failures import failure_from, masked
 from flowctl.activities.masking import NOTHING, Mask, reveal
-from flowctl.activities.modules import source_of
+from flowctl.activities.modules import Source, source_of
 from flowctl.activities.process import GRACE, Child, Children, Died
 from flowctl.activities.resources import ResourceFailed, Resources
 from flowctl.activities.runners import Runner, Runners
@@ -120,62 +121,35 @@ class Performer:
         self.children.close()
 
 
-class _Call(abc.ABC):
-    """One attempt in flight."""
+class _Call(msgspec.Struct, eq=False):
+    """One attempt in flight. A struct, because one is made in every step."""
 
-    __slots__ = (
-        "activity",
-        "arguments",
-        "attempt",
-        "beat_at",
-        "details",
-        "done",
-        "given",
-        "heard",
-        "listens",
-        "mask",
-        "owner",
-        "passed_on",
-        "timers",
-        "told",
-    )
+    owner: Performer
+    activity: Activity
+    attempt: Attempt
+    arguments: dict[str, Any]
+    mask: Mask
+    done: Done | None
+    heard: Heard
+    given: Mapping[str, Any] = {}
+    told: bool = False
+    details: bytes | None = None
+    passed_on: bytes | None = None
+    listens: bool = True
+    beat_at: float = 0.0
+    timers: list[asyncio.TimerHandle] = []
 
-    def __init__(
-        self,
-        owner: Performer,
-        activity: Activity,
-        attempt: Attempt,
-        arguments: dict[str, Any],
-        mask: Mask,
-        done: Done,
-        heard: Heard,
-    ) -> None:
-        self.owner = owner
-        self.activity = activity
-        self.attempt = attempt
-        self.arguments = arguments
-        self.mask = mask
-        self.done: Done | None = done
-        self.heard = heard
-        self.given: Mapping[str, Any] = {}
-        self.told = False
-        self.details: bytes | None = None
-        self.passed_on: bytes | None = None
-        self.listens = True
-        self.beat_at = 0.0
-        self.timers: list[asyncio.TimerHandle] = []
-
-    @abc.abstractmethod
     def begin(self) -> None:
         """Start it, or have it start when its turn comes."""
+        raise NotImplementedError
 
-    @abc.abstractmethod
     def cancel(self) -> None:
         """Tell the activity to stop, once."""
+        raise NotImplementedError
 
-    @abc.abstractmethod
     def give_up(self, failure: Failure) -> None:
         """The time is over."""
+        raise NotImplementedError
 
     def beat(self, details: bytes | None) -> None:
         """The activity is alive. From any thread, without a lock: what is seen too early is seen again."""
@@ -272,9 +246,7 @@ _WITHDRAWN = Failure("Cancelled", "the attempt was told to stop before it had be
 class _Coroutine(_Call):
     """``isolation="async"``: on the loop. Its timeouts are watched once it waits (see ``runners``)."""
 
-    __slots__ = ("runner",)
-
-    runner: Runner | None
+    runner: Runner | None = None
 
     def begin(self) -> None:
         self.owner.runners.submit(self)
@@ -322,8 +294,6 @@ class _Coroutine(_Call):
 class _Thread(_Call):
     """``isolation="thread"``: it can be told and abandoned, not stopped."""
 
-    __slots__ = ()
-
     @property
     def pool(self) -> Threads:
         return self.owner.threads
@@ -359,20 +329,18 @@ class _Thread(_Call):
 class _Process(_Thread):
     """``isolation="process"``: a thread that waits for a child process, which can be stopped."""
 
-    __slots__ = ("around", "child", "lock", "verdict")
+    child: Child | None = None
+    lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
+    """A child that was given back must not get the signal of its last attempt."""
+    verdict: Outcome | None = None
 
     @property
     def pool(self) -> Threads:
         return self.owner.processes
 
-    def begin(self) -> None:
-        self.child: Child | None = None
-        self.lock = (
-            threading.Lock()
-        )  # a child that was given back must not get the signal of its last attempt
-        self.verdict: Outcome | None = None
-        self.around = self.owner.around_in_child
-        super().begin()
+    @property
+    def around(self) -> Source | None:
+        return self.owner.around_in_child
 
     def attach(self, child: Child) -> None:
         with self.lock:

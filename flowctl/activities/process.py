@@ -71,7 +71,10 @@ class Call(Protocol):
     attempt: Attempt
     arguments: dict[str, Any]
     mask: Mask
-    around: Source | None
+
+    @property
+    def around(self) -> Source | None:
+        """What is entered around the call in the child."""
 
     def beat(self, details: bytes | None) -> None:
         """The child is alive, and may have come so far."""

@@ -32,6 +32,9 @@ DAY = 86_400
 nobody needs from those that somebody is about to start a run with.
 """
 
+FEW = 4
+"""Changes that are worked out sooner than one has looked whether somebody else is writing."""
+
 _FIXED = {
     "key",
     "id",
@@ -268,7 +271,7 @@ class SqliteJournal(SqliteReader):
 
     def _commit(self, changes: Sequence[Change], *, wait: bool) -> bool:
         session = self._session or self._join(wait=wait)
-        if session is None or (not wait and self._db.busy()):
+        if session is None or (not wait and len(changes) > FEW and self._db.busy()):
             return False
         batch = Batch(session.id, self._tallies)
         for change in changes:
