@@ -27,9 +27,10 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+from benchmarks.together import together
 from flowctl import document, values
 from flowctl.activities import Activity, activity, declared
-from flowctl.engine import Engine, Session, calm_collector
+from flowctl.engine import Engine, calm_collector
 from flowctl.journal.opening import connect
 from flowctl.model import Workflow
 
@@ -134,11 +135,9 @@ def flowctl_sequential(folder: Path, steps: int) -> float:
     return _flowctl(folder, _workflow(steps), 1, steps)
 
 
-def _nothing() -> None:
-    """What is done before and after a measurement."""
-
-
-def flowctl_at_once(folder: Path, runs: int, steps: int, around: Callable[[], object] = _nothing) -> float:
+def flowctl_at_once(
+    folder: Path, runs: int, steps: int, around: Callable[[], object] = lambda: None
+) -> float:
     """Steps per second of many runs, accepted and driven together. ``around`` is called right before and
     right after.
     """
@@ -182,7 +181,7 @@ def _workflow(steps: int) -> Workflow:
 
 
 def _flowctl(
-    folder: Path, workflow: Workflow, runs: int, steps: int, around: Callable[[], object] = _nothing
+    folder: Path, workflow: Workflow, runs: int, steps: int, around: Callable[[], object] = lambda: None
 ) -> float:
     made = declared(noop)
     assert made is not None
@@ -192,20 +191,7 @@ def _flowctl(
     engine.pin(workflow, "bench")
     calm_collector()
 
-    async def main() -> float:
-        session = Session(engine)
-        around()
-        begun = time.perf_counter()
-        machines = [session.add(engine.prepare(workflow, {"n": run}), new=True) for run in range(runs)]
-        for machine in machines:
-            await session.rest(machine, 0)
-        seconds = time.perf_counter() - begun
-        around()
-        assert all(machine.run.status == "completed" for machine in machines)
-        await session.close()
-        return seconds
-
-    seconds = asyncio.run(main())
+    seconds = asyncio.run(together(engine, workflow, runs, around))
     journal.close()
     return runs * steps / seconds
 

@@ -9,14 +9,14 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from benchmarks.together import together
 from flowctl import document, values
 from flowctl.activities import Activity, activity, declared
-from flowctl.engine import Engine, Session, calm_collector
+from flowctl.engine import Engine, calm_collector
 from flowctl.journal.opening import connect
 from flowctl.model import Workflow
 
@@ -83,20 +83,8 @@ def rate(folder: Path, made: Workflow, runs: int) -> float:
     mine.pin(made, "bench")
     calm_collector()
 
-    async def drive() -> float:
-        session = Session(mine)
-        begun = time.perf_counter()
-        machines = [session.add(mine.prepare(made, {"n": run}), new=True) for run in range(runs)]
-        for machine in machines:
-            await session.rest(machine, 0)
-        seconds = time.perf_counter() - begun
-        await session.close()
-        for machine in machines:
-            assert machine.run.status == "completed", (machine.run.status, machine.run.error)
-        return seconds
-
     with closing(mine.journal):
-        seconds = asyncio.run(drive())
+        seconds = asyncio.run(together(mine, made, runs))
     return runs * len(made.steps) / seconds
 
 
