@@ -571,7 +571,7 @@ def test_the_svg_is_light_or_dark_as_its_reader_is() -> None:
     assert light.count("{") == light.count("}")
     assert dark.count("{") == dark.count("}")
     for rules in (light, dark):
-        for style in ("good", "bad", "warn", "busy", "dim", "plain"):
+        for style in ("good", "bad", "warn", "busy", "undone", "dim", "plain"):
             assert f".{style}>.box{{" in rules
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -691,3 +692,10 @@ def test_a_worker_sums_up_what_it_did() -> None:
         "the worker has stopped; runs that ended: 12,000 completed, 1 compensation failed"
     )
     assert text(render.worked({})) == "the worker has stopped; runs that ended: none"
+
+
+def test_the_dashboard_has_the_tones_of_the_terminal() -> None:
+    source = (Path(__file__).parent.parent / "dashboard" / "src" / "parts.tsx").read_text(encoding="utf-8")
+    table = source.partition("const TONES")[2].partition("= {")[2].partition("};")[0]
+    tones = dict(re.findall(r'(\w+): "(\w+)"', table))
+    assert tones == {status: style for status, (_, style) in SIGNS.items() if style != "dim"}

@@ -3,9 +3,11 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Problem, text, type Json } from "./api";
 
+/** The same as in the terminal and in graphs (render/signs.py); what is not here is dim. */
 const TONES: { [status: string]: string } = {
-  completed: "good", compensated: "undone", compensating: "warn", waiting: "warn", paused: "warn", retrying: "warn",
-  running: "busy", failed: "bad", blocked: "bad", compensation_failed: "bad",
+  running: "busy", waiting: "warn", retrying: "warn", paused: "warn", blocked: "bad", compensating: "warn",
+  completed: "good", compensated: "undone", compensation_failed: "bad", failed: "bad", cancelled: "warn",
+  terminated: "bad", continued: "good",
 };
 export const tone = (status: string) => TONES[status] ?? "dim";
 

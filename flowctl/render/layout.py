@@ -18,7 +18,7 @@ from flowctl.render.text import cut, width
 Json = Mapping[str, Any]
 """What views are made from: documents, or parts of them, as ``--json`` has them."""
 
-Style = Literal["", "strong", "dim", "good", "bad", "warn", "busy", "name"]
+Style = Literal["", "strong", "dim", "good", "bad", "warn", "busy", "undone", "name"]
 
 
 class Span(NamedTuple):

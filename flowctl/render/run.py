@@ -13,7 +13,7 @@ from flowctl.render.steps import steps
 from flowctl.render.text import duration, escape, inline, moment, paragraphs, pretty, relative
 
 _SAGA: Sequence[tuple[str, str, Style, str]] = (
-    ("undone", "undone", "warn", ""),
+    ("undone", "undone", "undone", ""),
     ("failed", "undo failed", "bad", ""),
     ("in_doubt", "in doubt", "bad", "may have happened, and was not undone"),
     ("not_undone", "not undone", "warn", "irreversible"),

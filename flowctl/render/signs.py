@@ -17,7 +17,7 @@ SIGNS: Mapping[str, tuple[str, Style]] = {
     "blocked": ("■", "bad"),
     "compensating": ("↺", "warn"),
     "completed": ("✓", "good"),
-    "compensated": ("↺", "warn"),
+    "compensated": ("↺", "undone"),
     "compensation_failed": ("✗", "bad"),
     "failed": ("✗", "bad"),
     "cancelled": ("⊘", "warn"),

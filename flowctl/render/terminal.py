@@ -32,6 +32,7 @@ _STYLES = {
     "bad": "red",
     "warn": "yellow",
     "busy": "cyan",
+    "undone": "magenta",
     "name": "bold",
 }
 """What each style looks like."""

@@ -49,6 +49,7 @@ LIGHT = Theme(
         "warn": Colours("#fff8e3", "#946200"),
         "bad": Colours("#fff0ee", "#cf222e"),
         "busy": Colours("#e8f3ff", "#0969da"),
+        "undone": Colours("#f6f1fe", "#7042b8"),
     },
 )
 DARK = Theme(
@@ -67,6 +68,7 @@ DARK = Theme(
         "warn": Colours("#2a2310", "#d29922"),
         "bad": Colours("#321a1c", "#f85149"),
         "busy": Colours("#0f2642", "#4493f8"),
+        "undone": Colours("#231b38", "#b392f0"),
     },
 )
 
