@@ -165,6 +165,7 @@ def test_a_signal_is_checked_delivered_once_and_acted_on(served: Served, client:
     assert actions["commands"]["retry"] == "RunOpen"
     path = f"/api/v1/runs/{run_id}/signals/"
     assert code_of(client.post(f"{path}approve", json={"payload": {}})) == "InvalidInput"
+    assert code_of(client.post(f"{path}approve", json={})) == "InvalidInput"
     assert code_of(client.post(f"{path}deny", json={})) == "UnknownSignal"
     for _ in range(2):
         answer = client.post(

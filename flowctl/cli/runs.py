@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
 from flowctl.cli.driving import accepted, drive
 from flowctl.cli.options import Command, Invocation, document_options, principal_option, wait_option
 from flowctl.cli.selection import Selection, run_or_all
-from flowctl.errors import InvalidInput
 
 
 @click.command(cls=Command)
@@ -92,21 +88,9 @@ def signal(
 
     value = json_argument(payload, "--payload") if payload is not None else None
     with invocation.existing() as backend:
-        send = partial(
-            backend.signal, backend.resolve(reference), name, dedup_id=dedup_id, principal=principal
-        )
-        answer = send(value) if payload is not None else _with_nothing(send)
+        run_id = backend.resolve(reference)
+        answer = backend.signal(run_id, name, value, dedup_id=dedup_id, principal=principal)
         return accepted(invocation, backend, answer, f"signal {name} accepted")
-
-
-def _with_nothing(send: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """Nothing is null; where the document wants an object, and none of its members, it is an empty one."""
-    try:
-        return send(None)
-    except InvalidInput as refused:
-        with contextlib.suppress(InvalidInput):
-            return send({})
-        raise refused
 
 
 @click.command(cls=Command)

@@ -36,7 +36,7 @@ from flowctl.machine.repeating import Repetition
 from flowctl.model import NO_POLICY, Policy, Workflow
 from flowctl.path import RUN_ID
 from flowctl.runtimes.embedded import POLL, wall_clock
-from flowctl.runtimes.kin import Kin, check_signal
+from flowctl.runtimes.kin import Kin, payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, RunStatus
@@ -218,11 +218,9 @@ class Engine:
         """
         run = self.live(run_id)
         workflow = self.workflow_of(run)
-        problem = check_signal(workflow, name, payload)
-        if problem is not None:
-            raise problem
+        given = payload_of(workflow, name, payload)
         self.journal.deliver(
-            Message(run_id, "signal", name, payload, self.clock(), principal=principal, dedup_id=dedup_id)
+            Message(run_id, "signal", name, given, self.clock(), principal=principal, dedup_id=dedup_id)
         )
         return run
 

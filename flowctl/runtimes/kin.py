@@ -89,10 +89,8 @@ class Kin:
         run = self.latest(target)
         if run is None:
             raise RunNotFound(f"there is no run {target}")
-        problem = check_signal(self._workflow_of(run.digest), signal, payload)
-        if problem is not None:
-            raise problem
-        message = Message(run.id, "signal", signal, payload, self._clock(), principal, dedup_id)
+        given = payload_of(self._workflow_of(run.digest), signal, payload)
+        message = Message(run.id, "signal", signal, given, self._clock(), principal, dedup_id)
         return self._journal.deliver(message)[0]
 
     def cancel(self, run: Run, reason: str, *, dedup_id: str) -> Message | None:
@@ -139,14 +137,18 @@ class Kin:
         )
 
 
-def check_signal(workflow: Workflow, name: str, payload: Any) -> UnknownSignal | InvalidInput | None:
-    """What is wrong with a signal for a run of this document. ``PayloadTooLarge``."""
+def payload_of(workflow: Workflow, name: str, payload: Any) -> Any:
+    """The payload of a signal as a run of this document gets it: nothing is an empty object where the
+    document wants one. ``UnknownSignal``, ``InvalidInput``, ``PayloadTooLarge``.
+    """
     declared = workflow.signals.get(name)
     if declared is None:
         known = ", ".join(sorted(workflow.signals)) or "none"
-        return UnknownSignal(f"{workflow.name} declares no signal {name!r}", hint=f"it declares: {known}")
+        raise UnknownSignal(f"{workflow.name} declares no signal {name!r}", hint=f"it declares: {known}")
     values.sized(payload, "the payload")
     problem = declared.check(payload)
-    if problem is not None:
-        return InvalidInput(f"the payload does not fit the signal {name}: {problem}")
-    return None
+    if problem is None:
+        return payload
+    if payload is None and declared.check({}) is None:
+        return {}
+    raise InvalidInput(f"the payload does not fit the signal {name}: {problem}")

@@ -25,7 +25,7 @@ from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Where
 from flowctl.model import NO_POLICY, Policy
 from flowctl.runtimes.embedded import wall_clock
-from flowctl.runtimes.kin import check_signal
+from flowctl.runtimes.kin import payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.connection import Address, connect
@@ -313,10 +313,8 @@ class TemporalBackend:
         found = self._seen(run_id)
         run = Operations(found.journal, wall_clock).permitted("signal", run_id)
         _, document = document_of(self._ask(begin_of(self._client, workflow_id_of(run_id))), self._functions)
-        problem = check_signal(document, name, payload)
-        if problem is not None:
-            raise problem
-        about = {"flowctl": 1, "payload": payload, "principal": principal, "dedup_id": dedup_id}
+        given = payload_of(document, name, payload)
+        about = {"flowctl": 1, "payload": given, "principal": principal, "dedup_id": dedup_id}
         self._ask(signal(self._client, workflow_id_of(run_id), name, about | {"at": wall_clock()}))
         return answer(run)
 

@@ -26,7 +26,7 @@ from temporalio.common import RetryPolicy
 from flowctl import values
 from flowctl.activities import Attempt, Outcome
 from flowctl.document import stored
-from flowctl.errors import Failure, InternalError, PayloadTooLarge, RunClosed, safe_text
+from flowctl.errors import Failure, FlowctlError, InternalError, PayloadTooLarge, RunClosed, safe_text
 from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Entry, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
@@ -35,7 +35,7 @@ from flowctl.machine import Handle, Machine
 from flowctl.machine.core import BLOCKED_FOR
 from flowctl.model import Policy, Workflow
 from flowctl.path import Path
-from flowctl.runtimes.kin import Kin, check_signal
+from flowctl.runtimes.kin import Kin, payload_of
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.card import Showing
 from flowctl.runtimes.temporal.kindred import Errands, described, remember
@@ -104,9 +104,12 @@ class TemporalHost:
         """
         run = self.run()
         data = about.get("payload") if kind == "signal" else about.get("data", {})
-        if kind == "signal" and check_signal(self._document(run.digest), name, data) is not None:
-            workflow.logger.warning("run %s was sent a signal %s that it does not take", run.id, name)
-            return
+        if kind == "signal":
+            try:
+                data = payload_of(self._document(run.digest), name, data)
+            except FlowctlError:
+                workflow.logger.warning("run %s was sent a signal %s that it does not take", run.id, name)
+                return
         at = min(self.now(), about.get("at", self.now()))  # it may have been sent while no worker was there
         message = Message(run.id, kind, name, data, at, about.get("principal"), about.get("dedup_id"))
         try:

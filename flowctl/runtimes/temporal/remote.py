@@ -26,7 +26,7 @@ from flowctl.journal import Run
 from flowctl.journal.memory import MemoryJournal
 from flowctl.journal.moving import unpack
 from flowctl.model import Workflow
-from flowctl.runtimes.kin import check_signal
+from flowctl.runtimes.kin import payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.begin import Begin, from_chunks
@@ -160,11 +160,10 @@ async def send(client: Client, about: Mapping[str, Any]) -> Outcome:
     """
     target = workflow_id_of(about["run"])
     run, document = document_of(await begin_of(client, target))
-    problem = check_signal(document, about["signal"], about.get("payload"))
-    if problem is not None:
-        raise problem
+    given = payload_of(document, about["signal"], about.get("payload"))
     at = time.time_ns() // 1_000_000
-    await signal(client, target, about["signal"], {**about, "flowctl": 1, "at": about.get("at", at)})
+    told = {**about, "payload": given, "flowctl": 1, "at": about.get("at", at)}
+    await signal(client, target, about["signal"], told)
     return Outcome(value=values.encode({"run": run.id}))
 
 
