@@ -17,6 +17,7 @@ from flowctl.backends import Backend
 from flowctl.backends.finding import Finder, name_and_version
 from flowctl.errors import NotFound
 from flowctl.server.access import Scope
+from flowctl.server.pictures import MEDIA, GraphQuery, picture
 from flowctl.server.problems import Forbidden
 from flowctl.server.table import API, Answer, Ask, Endpoint
 
@@ -113,8 +114,6 @@ def _get(backend: Backend, ask: Ask) -> Any:
 
 
 def _graph(backend: Backend, ask: Ask) -> Answer:
-    from flowctl.server.runs import picture
-
     return picture(_found(backend, ask)[0], ask.query.format)
 
 
@@ -136,37 +135,36 @@ def _deprecate(backend: Backend, ask: Ask) -> Mapping[str, Any]:
     return {"name": workflow.name, "version": workflow.version, "deprecated": ask.body.message}
 
 
-def endpoints(graph_query: type[msgspec.Struct], pictures: tuple[str, ...]) -> tuple[Endpoint, ...]:
-    """The routes; the query and media types of pictures are those of runs."""
-    workflow, version = f"{API}/workflows/{{name}}", f"{API}/workflows/{{name}}/versions/{{version}}"
-    return (
-        Endpoint(
-            method="GET", path=f"{API}/workflows", scope=Scope.READ, name="listWorkflows",
-            summary="Deployed versions of workflows.", reads=_list, result="Workflows",
-        ),
-        Endpoint(
-            method="POST", path=f"{API}/workflows", scope=Scope.DEPLOY, name="deployWorkflow",
-            summary="Register a document under its name and version; off unless the server allows it.",
-            writes=_deploy, body=DeployBody, result="Deployed", accepted=201, errors=(404, 409, 413, 422),
-        ),
-        Endpoint(
-            method="GET", path=workflow, scope=Scope.READ, name="getWorkflow",
-            summary="The versions of a workflow, newest first.", reads=_versions, result="Workflows",
-            errors=(404,),
-        ),
-        Endpoint(
-            method="GET", path=version, scope=Scope.READ, name="getVersion",
-            summary="A version: its document, the schema of its input, its signals.", reads=_get,
-            result="Document", errors=(404,),
-        ),
-        Endpoint(
-            method="GET", path=f"{version}/graph", scope=Scope.READ, name="getVersionGraph",
-            summary="A picture of a version.", reads=_graph, query=graph_query, result="Graph",
-            media=pictures, errors=(404, 422),
-        ),
-        Endpoint(
-            method="POST", path=f"{version}/deprecate", scope=Scope.DEPLOY, name="deprecateVersion",
-            summary="Mark a version as deprecated; off unless the server allows it.", writes=_deprecate,
-            body=DeprecateBody, result="Deprecated", errors=(404, 422),
-        ),
-    )  # fmt: skip
+_WORKFLOW, _VERSION = f"{API}/workflows/{{name}}", f"{API}/workflows/{{name}}/versions/{{version}}"
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET", path=f"{API}/workflows", scope=Scope.READ, name="listWorkflows",
+        summary="Deployed versions of workflows.", reads=_list, result="Workflows",
+    ),
+    Endpoint(
+        method="POST", path=f"{API}/workflows", scope=Scope.DEPLOY, name="deployWorkflow",
+        summary="Register a document under its name and version; off unless the server allows it.",
+        writes=_deploy, body=DeployBody, result="Deployed", accepted=201, errors=(404, 409, 413, 422),
+    ),
+    Endpoint(
+        method="GET", path=_WORKFLOW, scope=Scope.READ, name="getWorkflow",
+        summary="The versions of a workflow, newest first.", reads=_versions, result="Workflows",
+        errors=(404,),
+    ),
+    Endpoint(
+        method="GET", path=_VERSION, scope=Scope.READ, name="getVersion",
+        summary="A version: its document, the schema of its input, its signals.", reads=_get,
+        result="Document", errors=(404,),
+    ),
+    Endpoint(
+        method="GET", path=f"{_VERSION}/graph", scope=Scope.READ, name="getVersionGraph",
+        summary="A picture of a version.", reads=_graph, query=GraphQuery, result="Graph",
+        media=MEDIA, errors=(404, 422),
+    ),
+    Endpoint(
+        method="POST", path=f"{_VERSION}/deprecate", scope=Scope.DEPLOY, name="deprecateVersion",
+        summary="Mark a version as deprecated; off unless the server allows it.", writes=_deprecate,
+        body=DeprecateBody, result="Deprecated", errors=(404, 422),
+    ),
+)  # fmt: skip

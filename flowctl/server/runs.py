@@ -13,6 +13,7 @@ from flowctl.backends import Backend, StartRequest
 from flowctl.errors import InvalidInput, RunNotFound, UsageError
 from flowctl.server import documents, streams
 from flowctl.server.access import Scope
+from flowctl.server.pictures import MEDIA, GraphQuery, picture
 from flowctl.server.problems import BadRequest
 from flowctl.server.table import API, Answer, Ask, Endpoint
 from flowctl.state import COMMANDS, RunStatus
@@ -21,8 +22,6 @@ Status = Literal[
     "created", "running", "waiting", "paused", "blocked", "compensating", "completed", "compensated",
     "compensation_failed", "failed", "cancelled", "terminated", "continued",
 ]  # fmt: skip
-Format = Literal["json", "svg", "mermaid", "dot"]
-MEDIA = {"svg": "image/svg+xml", "mermaid": "text/plain; charset=utf-8", "dot": "text/vnd.graphviz"}
 
 Count = Annotated[int, Meta(ge=1, le=1_000)]
 Name = Annotated[str, Meta(max_length=200)]
@@ -56,12 +55,6 @@ class HistoryQuery(msgspec.Struct, forbid_unknown_fields=True):
     after: Annotated[int, Meta(ge=0, le=1 << 62)] = 0
     before: Annotated[int, Meta(ge=1, le=1 << 62)] | None = None
     limit: Count = 500
-
-
-class GraphQuery(msgspec.Struct, forbid_unknown_fields=True):
-    """Which kind of picture."""
-
-    format: Format = "json"
 
 
 class DiffQuery(msgspec.Struct, forbid_unknown_fields=True):
@@ -175,17 +168,6 @@ def _graph(backend: Backend, ask: Ask) -> Any:
     run_id = run_of(backend, ask)
     document = backend.status(run_id, first=1, count=sys.maxsize)
     return picture(backend.pinned(run_id)[0], ask.query.format, document)
-
-
-def picture(workflow: Any, chosen: str, run: Any = None) -> Answer:
-    """A workflow, or a run, drawn."""
-    from flowctl.render import graph as drawing
-
-    drawn = drawing.graph(workflow, run)
-    if chosen == "json":
-        return Answer(msgspec.to_builtins(drawn, enc_hook=str))
-    writers = {"mermaid": drawing.mermaid, "dot": drawing.dot, "svg": drawing.svg}
-    return Answer(writers[chosen](drawn), media=MEDIA[chosen])
 
 
 def _document(backend: Backend, ask: Ask) -> Any:
@@ -311,7 +293,7 @@ ENDPOINTS = (
     _reading("", "getRun", "Everything about a run.", _status, "RunStatus", query=StatusQuery),
     _reading("/history", "getHistory", "The journal of a run.", _history, "History", query=HistoryQuery),
     _reading("/graph", "getRunGraph", "A picture of a run with the states of its steps.", _graph, "Graph",
-             query=GraphQuery, media=("application/json", *MEDIA.values())),
+             query=GraphQuery, media=MEDIA),
     _reading("/document", "getRunDocument", "The document that a run goes on with.", _document, "Document"),
     _reading("/actions", "getRunActions", "What can be done with a run as it stands, and its signals.",
              _actions, "Actions"),
