@@ -102,8 +102,8 @@ demo: setup ## an order that completes, then one whose shipping fails and is und
 bench: setup ## flowctl beside the limits of bare SQLite, and beside DBOS, which is installed elsewhere for it
 	$(BIN)/python -m benchmarks
 
-peers: setup ## the same work done by Restate; needs npm
-	$(BIN)/python -m benchmarks.others
+peers: setup ## the same work done by Restate, Temporal and Prefect: who cannot be installed here is left out
+	FLOWCTL_TEMPORAL=$(TEMPORAL) $(BIN)/python -m benchmarks.others
 
 lock: ## resolve the dependencies anew (uv does it, in an environment that is thrown away)
 	$(require_python)
@@ -113,6 +113,7 @@ lock: ## resolve the dependencies anew (uv does it, in an environment that is th
 	$(call resolve,dev,--extra dev,pyproject.toml)
 	$(call resolve,scenarios,--constraint requirements/dev.lock,requirements/scenarios.in)
 	$(call resolve,dbos,,requirements/dbos.in)
+	$(call resolve,prefect,,requirements/prefect.in)
 	$(call resolve,schemathesis,,requirements/schemathesis.in)
 	rm -rf $(LOCKER)
 
