@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ def temporal() -> Peer:
     found = re.search(r"Server ([0-9.]+)", said)
     command = [sys.executable, str(PEERS / "temporal_work.py"), program]
     known = f"{found.group(1) if found else said.strip()} by Python {version('temporalio')}"
-    return Peer("Temporal", known, lambda folder: [*command, str(folder)], 200, 200)
+    return Peer("Temporal", known, lambda folder: [*command, str(folder), _free_port()], 200, 200)
 
 
 def prefect() -> Peer:
@@ -77,7 +78,14 @@ def prefect() -> Peer:
     command = [str(python), str(PEERS / "prefect_work.py")]
     code = "from importlib.metadata import version; print(version('prefect'))"
     said = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout
-    return Peer("Prefect", said.strip(), lambda folder: [*command, str(folder)], 50, 20)
+    return Peer("Prefect", said.strip(), lambda folder: [*command, str(folder), _free_port()], 50, 20)
+
+
+def _free_port() -> str:
+    """One that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return str(found.getsockname()[1])
 
 
 ALL: dict[str, Callable[[], Peer]] = {"Restate": restate, "Temporal": temporal, "Prefect": prefect}

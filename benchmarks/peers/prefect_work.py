@@ -1,9 +1,9 @@
 """The work of the comparison, done by Prefect; run by its own Python, which has nothing of flowctl.
 
-    prefect_work.py FOLDER sequential N | at_once RUNS
+    prefect_work.py FOLDER PORT sequential N | at_once RUNS
 
-Starts a server that keeps its data in an SQLite file in FOLDER, and calls flows of tasks that do nothing in
-this process, their results persisted there. Prints one JSON document: ``{"seconds": …}``.
+Starts a server at PORT that keeps its data in an SQLite file in FOLDER, and calls flows of tasks that do
+nothing in this process, their results persisted there. Prints one JSON document: ``{"seconds": …}``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -60,18 +59,9 @@ def wait_for(address: str) -> None:
             time.sleep(0.2)
 
 
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as found:
-        found.bind((ADDRESS, 0))
-        port: int = found.getsockname()[1]
-    return port
-
-
 def main() -> None:
     """Do it."""
-    folder, what, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    port = free_port()
+    folder, port, what, number = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     address = f"http://{ADDRESS}:{port}/api"
     os.environ.update(
         PREFECT_HOME=str(folder / "home"),
@@ -80,7 +70,7 @@ def main() -> None:
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         DO_NOT_TRACK="1",
     )
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", ADDRESS, "--port", str(port)]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", ADDRESS, "--port", port]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen([*command, "--no-ui"], stdout=log, stderr=log)
         try:

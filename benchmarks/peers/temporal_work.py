@@ -1,16 +1,15 @@
 """The work of the comparison, done by Temporal; run by a Python that has its library, and nothing of flowctl.
 
-    temporal_work.py PROGRAM FOLDER sequential N | at_once RUNS
+    temporal_work.py PROGRAM FOLDER PORT sequential N | at_once RUNS
 
-Starts a development server (``PROGRAM``) that keeps its data in an SQLite file in FOLDER, and a worker in
-this process, whose activities do nothing. Prints one JSON document: ``{"seconds": …}``.
+Starts a development server (``PROGRAM``) at PORT that keeps its data in an SQLite file in FOLDER, and a
+worker in this process, whose activities do nothing. Prints one JSON document: ``{"seconds": …}``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -45,7 +44,7 @@ class Steps:
             await workflow.execute_activity(noop, step, start_to_close_timeout=timedelta(minutes=5))
 
 
-async def connected(port: int) -> Client:
+async def connected(port: str) -> Client:
     """A client, as soon as the server answers."""
     until = time.monotonic() + PATIENCE
     while True:
@@ -57,7 +56,7 @@ async def connected(port: int) -> Client:
             await asyncio.sleep(0.1)
 
 
-async def work(port: int, what: str, number: int) -> float:
+async def work(port: str, what: str, number: int) -> float:
     """Seconds that the work took."""
     client = await connected(port)
     async with Worker(client, task_queue=QUEUE, workflows=[Steps], activities=[noop]):
@@ -74,19 +73,11 @@ async def work(port: int, what: str, number: int) -> float:
         return time.perf_counter() - begun
 
 
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as found:
-        found.bind((ADDRESS, 0))
-        port: int = found.getsockname()[1]
-    return port
-
-
 def main() -> None:
     """Do it."""
-    program, folder, what, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    port = free_port()
-    command = [program, "server", "start-dev", "--headless", "--port", str(port), "--log-level", "error"]
+    program, folder, port, what = sys.argv[1], Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+    number = int(sys.argv[5])
+    command = [program, "server", "start-dev", "--headless", "--port", port, "--log-level", "error"]
     with (folder / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, "--db-filename", str(folder / "temporal.db")], stdout=log, stderr=log
