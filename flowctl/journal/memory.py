@@ -34,11 +34,14 @@ from flowctl.journal import (
     genesis,
     refusals,
 )
-from flowctl.journal.rows import Batch, Row, Tally, accepted
+from flowctl.journal.rows import Batch, Tally, accepted
 from flowctl.state import ENDED
 
 Identity = tuple[int, str, str, int, int]
 """What an entry is unique by: run, path, kind, attempt, generation."""
+
+Row = tuple[int, int, str, str, int, int, int, str, bytes]
+"""``rows.Row`` with a hash that nobody can change."""
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode_run = msgspec.json.Decoder(Run).decode
@@ -297,7 +300,7 @@ class MemoryJournal:
 
     def _claim(self, run: Run, session: str) -> Run:
         tally = self._tallies[run.key] = self._tally_of(run)
-        claimed = msgspec.structs.replace(run, session=session, **tally._asdict())
+        claimed = msgspec.structs.replace(run, session=session, **msgspec.structs.asdict(tally))
         self._store.runs[run.key] = _encode(msgspec.structs.replace(claimed, due_at=run.due_at or 0))
         return claimed
 
@@ -322,7 +325,9 @@ class MemoryJournal:
             if run.session is not None and run.session not in store.living:
                 dead.add(run.session)
                 tally = self._counted(run)
-                store.runs[run.key] = _encode(msgspec.structs.replace(run, session=None, **tally._asdict()))
+                store.runs[run.key] = _encode(
+                    msgspec.structs.replace(run, session=None, **msgspec.structs.asdict(tally))
+                )
         store.fenced |= dead
         return bool(dead)
 
@@ -357,7 +362,7 @@ class MemoryJournal:
         for run in batch.created:
             self._insert(run)
         for row in batch.rows:
-            store.rows[row[1]].append(row)
+            store.rows[row[1]].append((*row[:-1], bytes(row[-1])))
             store.identities.add(row[1:6])
             store.last_seq = row[0]
         for change in batch.heirs:
@@ -409,7 +414,7 @@ class MemoryJournal:
                 self._store.living.remove(self._session)
                 for key, tally in self._tallies.items():
                     run = _decode_run(self._store.runs[key])
-                    released = msgspec.structs.replace(run, session=None, **tally._asdict())
+                    released = msgspec.structs.replace(run, session=None, **msgspec.structs.asdict(tally))
                     self._store.runs[key] = _encode(released)
 
     def kill(self) -> None:

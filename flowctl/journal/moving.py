@@ -13,8 +13,7 @@ import msgspec
 
 from flowctl.errors import InternalError
 from flowctl.journal import Document, Fact, Run, chain_hash
-from flowctl.journal.memory import MemoryStore
-from flowctl.journal.rows import Row
+from flowctl.journal.memory import MemoryStore, Row
 
 FORMAT = 1
 """Grows when what an older flowctl packed must be read in another way."""

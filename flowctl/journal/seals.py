@@ -10,10 +10,8 @@ of a row (who has a run, and how far its chain has come) is not covered: it is c
 
 from __future__ import annotations
 
-import functools
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -37,18 +35,8 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def seal_run(row: Mapping[str, Any]) -> int:
-    """The seal of a run's row: its columns that are not null, as they are stored."""
-    names, pick = _covered(tuple(row))
-    return zlib.crc32(_encode(dict(zip(names, pick(row), strict=True))))
-
-
-@functools.lru_cache(maxsize=256)
-def _covered(columns: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Any]]:
-    """Which of these columns the seal covers, and how to get them: rows of runs have few shapes, and each is
-    on the way of every run.
-    """
-    names = tuple(name for name in columns if name not in UNSEALED)
-    return names, itemgetter(*names)
+    """The seal of a run's row, from the columns that it covers and that are not null, as they are stored."""
+    return zlib.crc32(_encode(row))
 
 
 def seal(table: str, values: Sequence[Any]) -> int:

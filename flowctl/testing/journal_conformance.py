@@ -91,12 +91,14 @@ def append(journal: Journal, run: Run, *paths: str) -> list[Entry]:
 
 
 @contextlib.contextmanager
-def refused(error: type[BaseException]) -> Iterator[None]:
-    """The body must raise exactly this."""
+def refused(error: type[BaseException], saying: str = "") -> Iterator[None]:
+    """The body must raise exactly this, in words that contain ``saying``."""
     try:
         yield
-    except error:
-        return
+    except error as raised:
+        if saying in str(raised):
+            return
+        raise AssertionError(f"{raised} does not say: {saying}") from raised
     raise AssertionError(f"{error.__name__} was to be raised")
 
 
@@ -204,6 +206,14 @@ class Committing:
             append(journal, run, "b", "b")
         append(journal, run, "b")
         assert paths(journal) == ["a", "b"]
+
+    def test_the_entry_that_is_there_already_is_named_among_many(self, store: Store) -> None:
+        journal = store.open()
+        run = claimed(journal)
+        append(journal, run, "s70")
+        with refused(InternalError, "completed of s70 was to be written twice"):
+            append(journal, run, *(f"s{number}" for number in range(100)))
+        assert paths(journal) == ["s70"]
 
     def test_another_attempt_or_generation_is_another_entry(self, store: Store) -> None:
         journal = store.open()
