@@ -66,19 +66,13 @@ class Absent(Exception):
         self.explain = explain
 
 
-_NO_SLOTS: list[Any] = []
+class Frame(msgspec.Struct, eq=False):
+    """The state of one evaluation. A struct, because there is one in every step."""
 
-
-class Frame:
-    """The state of one evaluation."""
-
-    __slots__ = ("fuel", "names", "patterns", "slots")
-
-    def __init__(self, names: Names, slots: int = 0) -> None:
-        self.names = names
-        self.fuel = FUEL
-        self.slots: list[Any] = [None] * slots if slots else _NO_SLOTS
-        self.patterns: set[str] | None = None
+    names: Names
+    slots: list[Any] = []
+    fuel: int = FUEL
+    patterns: set[str] | None = None
 
     def spend(self, units: int) -> None:
         """Pay for work; Problem when the fuel is gone."""

@@ -56,7 +56,8 @@ class Expression:
     def evaluate(self, names: Names) -> Any:
         """Its value: JSON, or a ``SecretRef``. ExpressionError says what is wrong and where in ``source``."""
         try:
-            value = self._code(Frame(names, self._slots))
+            slots = self._slots
+            value = self._code(Frame(names, [None] * slots) if slots else Frame(names))
         except Absent as absent:
             raise absent.explain() from None
         if self._builds and type(value) in (list, dict):
