@@ -77,7 +77,7 @@ class Path(str):
         """``RUN_ID/PATH``, the same for every attempt of this step instance; its sha256 when over
         ``KEY_LIMIT``.
         """
-        key = f"{run_id}/{self}"
+        key = run_id + "/" + self  # in an f-string a subclass of str takes three times as long
         return key if len(key) <= KEY_LIMIT else hashlib.sha256(key.encode()).hexdigest()
 
     def child_id(self, run_id: str, attempt: int) -> str:

@@ -229,7 +229,6 @@ class Runtime(Protocol):
     async def shielded(self, thunk: Thunk) -> Any:
         """Run ``thunk`` out of reach of every cancellation and deadline around it."""
 
-    @property
     def gated(self) -> bool:
         """Whether the run is paused, or was: then ``may_begin`` is asked before every step."""
 

@@ -66,7 +66,8 @@ class Scope:
 
     def heard(self, at: int) -> None:
         """An answer recorded at ``at`` arrived in this branch."""
-        self.now = max(self.now, at)
+        if at > self.now:
+            self.now = at
 
     def at_step(self, path: Path, step_id: str | None) -> None:
         """From here on, ``step`` is this one. ``key`` is set by a step that brings its own."""

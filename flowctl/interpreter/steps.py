@@ -77,7 +77,7 @@ async def run_step(step: Step, branch: Branch, path: Path) -> tuple[bool, Any]:
     scope = branch.scope
     scope.at_step(path, step.id)
     try:
-        if branch.rt.gated:
+        if branch.rt.gated():
             await branch.rt.may_begin(path)
         if step.reads:
             scope.reads = branch.rt.decide(path, "read", branch.rt.facts).value

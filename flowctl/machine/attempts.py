@@ -6,7 +6,7 @@ that is told before it was made is never made.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Failure
@@ -14,8 +14,13 @@ from flowctl.machine.core import Core
 from flowctl.machine.host import Handle
 from flowctl.trampoline import Future
 
-Describe = Callable[[], "Attempt | Outcome"]
-"""What to make, known only when it is made; or the outcome, if there is no time left to make it."""
+
+class Describes(Protocol):
+    """Knows what is to be made, but not before it is made."""
+
+    def describe(self, core: Core) -> Attempt | Outcome:
+        """The attempt, as of now; or its outcome, if there is no time left to make it."""
+
 
 _NEVER_MADE = Outcome(failure=Failure("Cancelled", "cancelled before it began"), cancelled=True)
 """The outcome of an attempt that was called off in time."""
@@ -34,12 +39,12 @@ class Attempts:
         self.effects: list[Flight] = []
         self.flying: dict[Flight, None] = {}
 
-    def make(self, describe: Describe, *, rests: bool = False, always: bool = False) -> Future[Outcome]:
+    def make(self, about: Describes, *, rests: bool = False, always: bool = False) -> Future[Outcome]:
         """Have an attempt made, and wait for its outcome: to be awaited at once. With ``always`` it is made
         even if it was told to stop before.
         """
         core = self.core
-        flight = Flight(core.trampoline, None, None, None, False, self, describe, rests, always)
+        flight = Flight(core.trampoline, None, None, None, False, self, about, rests, always)
         self.flying[flight] = None
         if not rests:
             self.busy += 1
@@ -61,7 +66,7 @@ class Flight(Future[Outcome], eq=False):
 
     # The fields of a future have defaults, so these do; ``Attempts.make`` gives all of them.
     _attempts: Attempts = None  # type: ignore[assignment]
-    _describe: Describe = None  # type: ignore[assignment]
+    _about: Describes = None  # type: ignore[assignment]
     rests: bool = False
     _always: bool = False
     _attempt: Attempt | None = None
@@ -76,7 +81,7 @@ class Flight(Future[Outcome], eq=False):
         if self._told and not self._always:
             self._landed(_NEVER_MADE)
             return
-        described = self._describe()
+        described = self._about.describe(core)
         if type(described) is Outcome:
             self._landed(described)
             return

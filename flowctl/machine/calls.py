@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,7 +19,7 @@ from msgspec.json import decode
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import Blocked, Cancelled, Failure
 from flowctl.expressions import SecretRef
-from flowctl.machine.attempts import Attempts, Describe
+from flowctl.machine.attempts import Attempts
 from flowctl.machine.core import BLOCKED_FOR, Core, Waiting
 from flowctl.machine.deadlines import Deadlines
 from flowctl.machine.reopening import Made
@@ -46,12 +45,46 @@ class _Progress(msgspec.Struct, gc=False):
     again, but for children, which must not get the ids of those there were ``before``.
     """
 
+    path: Path
+    call: Call
     number: int = 0
     begun: int = 0
     before: int = 0
     attempted: bool = False
     uncertain: bool = False
     heartbeat: bytes | None = None
+
+    def describe(self, core: Core) -> Attempt | Outcome:
+        """The attempt, as of now: of a call with a ``total_timeout`` what is left of that is the most it
+        may take.
+        """
+        call, run, now = self.call, core.run, core.host.now()
+        timeout = call.timeout
+        if call.total_timeout is not None:
+            timeout = min(timeout, self.begun + call.total_timeout - now)
+            if timeout <= 0:
+                return Outcome(failure=_total_timeout(call), uncertain=True)
+        return Attempt(  # in the order of its fields: names take six times as long, in every step
+            run.id,
+            run.workflow,
+            run.version,
+            self.path,
+            self.number,
+            call.key,
+            call.name,
+            decode(call.arguments),
+            call.secrets,
+            timeout,
+            call.heartbeat_timeout,
+            run.principal,
+            run.trace_id,
+            None if self.heartbeat is None else decode(self.heartbeat),
+            now,
+            now + timeout,
+            call.kind,
+            call.secret,
+            core.record.standing.generation,
+        )
 
 
 class Calls:
@@ -68,7 +101,7 @@ class Calls:
 
     async def call(self, path: Path, call: Call) -> Answer:
         """See ``Runtime.activity``. One turn of the loop is one attempt."""
-        record, progress = self._core.record, _Progress()
+        record, progress = self._core.record, _Progress(path, call)
         if path in record.made:
             _carry_on(progress, call, record.made[path])
         while True:
@@ -79,7 +112,7 @@ class Calls:
                     await self._ready(path, call, progress)
                 started = self._start(path, call, progress)
                 progress.begun = progress.begun or started.at
-                outcome = await self._make(path, call, progress)
+                outcome = await self._make(progress)
                 if outcome.lost or outcome.blocked is not None:
                     kind, answer = await self._go_on(path, call, progress, outcome)
                 else:
@@ -181,7 +214,7 @@ class Calls:
         """
         record, number = self._core.record, progress.number
         if call.kind != "activity":  # the engine knows what became of it
-            outcome = await self._make(path, call, progress)
+            outcome = await self._make(progress)
             return self._record_end(path, call, progress, outcome)
         left = self._core.heartbeats.of(path, number)
         if self._core.trampoline.cancelled() is not None:
@@ -203,7 +236,7 @@ class Calls:
             return "failed", record.primary(path, "failed", data, number)
         record.rider(path, "lost", {"count": lost}, number)
         progress.heartbeat = left or progress.heartbeat
-        outcome = await self._make(path, call, progress)
+        outcome = await self._make(progress)
         if outcome.lost or outcome.blocked is not None:
             return await self._go_on(path, call, progress, outcome)
         if outcome.cancelled and outcome.failure is not None and outcome.failure.type == "Cancelled":
@@ -215,7 +248,7 @@ class Calls:
         """The attempt has not ended: it was blocked where it should be made, or lost with its worker."""
         while outcome.blocked is not None:
             await self._outwait(path, Blocked(**outcome.blocked, path=path), progress)
-            outcome = await self._make(path, call, progress)
+            outcome = await self._make(progress)
         if outcome.lost:
             progress.heartbeat = outcome.heartbeat
             self._recovering = False
@@ -239,54 +272,21 @@ class Calls:
         finally:
             handle.cancel()
 
-    def _make(self, path: Path, call: Call, progress: _Progress) -> Awaitable[Outcome]:
-        describe = partial(self._describe, path, call, progress)
-        if call.kind == "activity":
-            return self.attempts.make(describe)
-        return self._ask(path, call, progress, describe)
+    def _make(self, progress: _Progress) -> Awaitable[Outcome]:
+        return self.attempts.make(progress) if progress.call.kind == "activity" else self._ask(progress)
 
-    async def _ask(self, path: Path, call: Call, progress: _Progress, describe: Describe) -> Outcome:
+    async def _ask(self, progress: _Progress) -> Outcome:
         """Have the engine do it. A child takes its time, in which the run only waits."""
+        path, call = progress.path, progress.call
         rests = call.kind in _AWAITED
         if rests:
             child = path.child_id(self._core.run.id, progress.number)
             name = child if call.kind == "workflow" else call.name
             self._core.waiting[path] = Waiting("child", None, (name,))
         try:
-            return await self.attempts.make(describe, rests=rests, always=True)
+            return await self.attempts.make(progress, rests=rests, always=True)
         finally:
             self._core.waiting.pop(path, None)
-
-    def _describe(self, path: Path, call: Call, progress: _Progress) -> Attempt | Outcome:
-        """The attempt, as of now: of a call with a ``total_timeout`` what is left of that is the most it
-        may take.
-        """
-        run, now, timeout = self._core.run, self._core.host.now(), call.timeout
-        if call.total_timeout is not None:
-            timeout = min(timeout, progress.begun + call.total_timeout - now)
-            if timeout <= 0:
-                return Outcome(failure=_total_timeout(call), uncertain=True)
-        return Attempt(  # in the order of its fields: names take six times as long, in every step
-            run.id,
-            run.workflow,
-            run.version,
-            path,
-            progress.number,
-            call.key,
-            call.name,
-            decode(call.arguments),
-            call.secrets,
-            timeout,
-            call.heartbeat_timeout,
-            run.principal,
-            run.trace_id,
-            None if progress.heartbeat is None else msgspec.json.decode(progress.heartbeat),
-            now,
-            now + timeout,
-            call.kind,
-            call.secret,
-            self._core.record.standing.generation,
-        )
 
     def _record_end(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:
         record, number = self._core.record, progress.number

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from flowctl.errors import Cancelled, Failure, StepFailed
 from flowctl.machine.core import Core
 from flowctl.machine.host import Handle
@@ -16,14 +18,11 @@ from flowctl.runtime import Thunk
 from flowctl.trampoline import Scope
 
 
-class Deadlines:
+class Deadlines(msgspec.Struct, eq=False):
     """The deadlines that a run is inside of."""
 
-    __slots__ = ("_core", "_open")
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._open: dict[Scope, tuple[Path, int]] = {}
+    _core: Core
+    _open: dict[Scope, tuple[Path, int]] = {}
 
     def far(self) -> bool:
         """Whether nothing was cancelled and no time can be up, which is what most steps find."""

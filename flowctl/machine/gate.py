@@ -5,18 +5,17 @@ What is under way is not touched: attempts end, timers run out, signals come, an
 
 from __future__ import annotations
 
+import msgspec
+
 from flowctl.trampoline import Future, Trampoline
 
 
-class Gate:
+class Gate(msgspec.Struct, eq=False):
     """The gate of one run."""
 
-    __slots__ = ("_trampoline", "_waiting", "shut")
-
-    def __init__(self, trampoline: Trampoline) -> None:
-        self._trampoline = trampoline
-        self._waiting: tuple[Future[None], ...] = ()
-        self.shut = False
+    _trampoline: Trampoline
+    _waiting: tuple[Future[None], ...] = ()
+    shut: bool = False
 
     def set(self, *, shut: bool) -> None:
         """Shut it, or let pass whoever waits, first come, first served."""

@@ -28,6 +28,8 @@ from flowctl.trampoline import Future
 
 log = logging.getLogger("flowctl.machine")
 
+_RUNNING = RunStatus.RUNNING  # to look up a member of an enum takes longer than all else that a step settles
+
 Interpret = Callable[["Machine"], Awaitable[End]]
 """The interpreter with its document and input, as ``begin`` takes it."""
 
@@ -39,8 +41,10 @@ class Machine:
     ``new`` says that the run's row is yet to be created, with the first commit. ``heartbeats`` are those that
     the journal has. ``reopened`` tells that the
     run goes on from another place of its record than the machine is at: ``begin_again``, once that is
-    durable.
+    durable. ``info`` and ``settings`` are what the interpreter asks (``Runtime``).
     """
+
+    info: RunInfo
 
     def __init__(
         self,
@@ -54,12 +58,12 @@ class Machine:
         self.run = run
         self.seen = 0
         self._host = host
+        self.settings: Policy = host.settings
         self._new = new
         self._awake = False
         self._committing = False
         self._held_back = False
         self._row_changed = False
-        self._info: RunInfo | None = None
         self._successor: Run | None = None
         self._heartbeats = Heartbeats(heartbeats)
         self._assemble(entries)
@@ -89,6 +93,7 @@ class Machine:
         self._interpret = interpret
         if self.run.started_at is None:
             self.run.started_at = self._record.primary(ROOT, "started", {}).at
+        self.info = self._describe_run(self.run.started_at)
         self._set_status(RunStatus.COMPENSATING if self._compensating else RunStatus.RUNNING)
         self._restore_cancellation()
         self._accept(messages)
@@ -199,12 +204,15 @@ class Machine:
         self._row_changed = self._new = False
         return change
 
-    def committed(self) -> None:
-        """What was taken is durable: release the effects that depend on it."""
+    def committed(self) -> bool:
+        """What was taken is durable: release the effects that depend on it. Returns whether somebody has to
+        see to the run: it is at rest with that, or begins again.
+        """
         self._committing = False
         effects, self._released = self._released, []
         for flight in effects:
             flight.take_off()
+        return self.reopened or not (self._attempts.busy or self._awake)
 
     def drop(self) -> None:
         """Forget the run's tasks and timers. Attempts in flight are told to stop; how they end is not
@@ -220,23 +228,15 @@ class Machine:
 
     # --- Runtime: what the interpreter asks
 
-    @property
-    def info(self) -> RunInfo:
-        """See ``Runtime``."""
-        if self._info is None:
-            self._info = self._describe_run()
-        return self._info
-
-    def _describe_run(self) -> RunInfo:
+    def _describe_run(self, started_at: int) -> RunInfo:
         run = self.run
-        assert run.started_at is not None
         return RunInfo(
             run.id,
             run.workflow_id,
             run.workflow,
             run.version,
             run.parent_id,
-            run.started_at,
+            started_at,
             attempt=1,
             task_queue=self._host.task_queue,
             namespace=self._host.namespace,
@@ -248,11 +248,6 @@ class Machine:
     def inherited(self) -> Mapping[str, Any]:
         """See ``Runtime``."""
         return self.run.inherited or {}
-
-    @property
-    def settings(self) -> Policy:
-        """See ``Runtime``."""
-        return self._host.settings
 
     def facts(self) -> dict[str, Any]:
         """See ``Runtime``."""
@@ -333,7 +328,6 @@ class Machine:
         finally:
             self._core.trampoline.leave(scope)
 
-    @property
     def gated(self) -> bool:
         """See ``Runtime``."""
         return self._record.standing.pauses > 0
@@ -496,8 +490,8 @@ class Machine:
                 self._rest()
             else:
                 self._try_again(self._retry)
-        elif run.waiting_for is not None or run.status != self._stands(RunStatus.RUNNING):
-            self._set_status(self._stands(RunStatus.RUNNING))
+        elif run.waiting_for is not None or run.status != self._stands(_RUNNING):
+            self._set_status(self._stands(_RUNNING))
             self._waits_for_nothing()
 
     def _waits_for_nothing(self) -> None:

@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from flowctl.clock import format_timestamp
 from flowctl.journal import Message
 from flowctl.machine.core import Core, Waiting
@@ -25,16 +27,13 @@ class _Listener:
     heard: Future[Message | None]
 
 
-class Waits:
+class Waits(msgspec.Struct, eq=False):
     """What a run waits for, and the signals that nobody has waited for yet."""
 
-    __slots__ = ("_core", "_deadlines", "_inbox", "_listeners")
-
-    def __init__(self, core: Core, deadlines: Deadlines) -> None:
-        self._core = core
-        self._deadlines = deadlines
-        self._inbox: list[Message] = []
-        self._listeners: list[_Listener] = []
+    _core: Core
+    _deadlines: Deadlines
+    _inbox: list[Message] = []
+    _listeners: list[_Listener] = []
 
     async def sleep(self, path: Path, until: Callable[[int], int]) -> Answer:
         """See ``Runtime.sleep``."""

@@ -73,7 +73,7 @@ class EmbeddedRuntime:
         self._performer = performer
         self._activities = activities
         self._lacks = lacks
-        self._settings = settings
+        self.settings = settings
         self._settled = settled
         self._on_commit = committed
         self._failed = failed
@@ -190,11 +190,6 @@ class EmbeddedRuntime:
 
     task_queue = namespace = "default"
 
-    @property
-    def settings(self) -> Policy:
-        """See ``Host``."""
-        return self._settings
-
     def call_at(self, when: int, callback: Callable[[], None]) -> Handle:
         """See ``Host``."""
         return self._timers.call_at(when, callback)
@@ -293,9 +288,8 @@ class EmbeddedRuntime:
         if self._on_commit is not None:
             for change in changes:
                 self._on_commit(change)
-        for machine in machines:
-            machine.committed()
-        for machine in machines:
+        at_rest = [machine for machine in machines if machine.committed()]
+        for machine in at_rest:
             if machine.reopened and self._machines.get(machine.run.id) is machine:
                 machine.begin_again(self.journal.entries(machine.run.id), self.journal.inbox(machine.run.id))
             if machine.idle:

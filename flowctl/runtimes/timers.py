@@ -12,6 +12,8 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+import msgspec
+
 LONGEST_NAP = 60.0
 """Seconds to sleep at a time: the wall clock may have been set meanwhile."""
 
@@ -19,14 +21,11 @@ _TIDY = 64
 """Timers that may be called off before it is worth while to look for them."""
 
 
-class Timer:
+class Timer(msgspec.Struct, eq=False):
     """Something that is due. ``callback`` is None once it was called, or called off."""
 
-    __slots__ = ("_timers", "callback")
-
-    def __init__(self, timers: Timers, callback: Callable[[], None]) -> None:
-        self._timers = timers
-        self.callback: Callable[[], None] | None = callback
+    _timers: Timers
+    callback: Callable[[], None] | None
 
     def cancel(self) -> None:
         """Call it off."""
