@@ -370,11 +370,11 @@ class ResolvedPolicy(NamedTuple):
 class Workflow(msgspec.Struct, frozen=True, eq=False):
     """A document, read and checked.
 
-    ``body`` is the document as JSON and ``digest`` the sha256 of its canonical form (``sha256:…``): what
-    a run pins. ``ids`` are the step ids of the top-level scope. ``children`` are the workflows it runs, each
+    ``body`` is the document as JSON and ``digest`` the sha256 of its canonical form (``sha256:…``): what a
+    run pins. ``ids`` are the step ids of the top-level scope. ``children`` are the workflows it runs, each
     once; ``undo`` finds a step's compensation by its path without iteration numbers, so that what was
-    registered can be kept as data. ``prepare_input`` fills defaults in and
-    raises ``InvalidInput``; ``check_output`` returns what is wrong with an output, or None.
+    registered can be kept as data. ``prepare_input`` fills defaults in and raises ``InvalidInput``;
+    ``check_output`` returns what is wrong with an output, or None.
     """
 
     name: str

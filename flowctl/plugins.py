@@ -7,8 +7,7 @@ name), and the Python files of the plugins folders (folders as given, files by n
 Rules:
 
 1. A plugin can fail in any way (not import, raise, call ``sys.exit``): it becomes a ``Problem`` with its
-   name, and the others
-   do not notice. Only Ctrl-C goes through.
+   name, and the others do not notice. Only Ctrl-C goes through.
 2. The first to register a name keeps it; the second is a ``Problem`` naming both.
 3. A call through pluggy costs as much as a tenth of a step, so hooks that register are called once, while
    loading.

@@ -40,9 +40,8 @@ MAX_BYTES = 1 << 20
 class Settings:
     """What holds for one command. ``database`` is an absolute path or a URL; ``defaults`` may be None.
 
-    ``plugins`` are the plugins' own tables by name, as TOML has them; ``project`` is the folder that paths in
-    them are relative to. ``secrets`` says who is asked for them; it may
-    be None.
+    ``plugins`` are the plugins' own tables by name, as TOML has them; ``project`` is the folder that paths
+    in them are relative to. ``secrets`` says who is asked for them; it may be None.
     """
 
     database: str

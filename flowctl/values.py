@@ -29,8 +29,7 @@ MAX_DEPTH = 100
 
 CEILING = 8 * MAX_BYTES
 """Elements plus characters looked at before a value is refused unseen: lists that share their elements are
-small in
-memory and endless when written out."""
+small in memory and endless when written out."""
 
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 

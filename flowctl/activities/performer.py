@@ -7,8 +7,7 @@ arrives on the loop decides; what comes later is ignored. The rules:
    have as much time for themselves, and if they cannot be had, nothing has happened.
 2. Being told to stop is not an end. The activity may answer (then that counts), raise, or time out.
 3. A coroutine or a thread that has timed out cannot be made to stop; it is cancelled, or abandoned, and its
-   outcome is
-   ``Timeout`` at once. A process can: its outcome comes when it is gone.
+   outcome is ``Timeout`` at once. A process can: its outcome comes when it is gone.
 4. The details of heartbeats are passed on (``heard``) while the attempt goes on, because its process may be
    killed: the first at once, then the latest of each ``HEARD_EVERY``. Who reports a thousand times a second
    costs no more than who does it once.

@@ -23,8 +23,8 @@ MAX_BYTES = 1 << 28
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class History:
-    """An exported run. ``redacted`` says of what secret data was left out: the path of
-    the first such entry, or ``the run``.
+    """An exported run. ``redacted`` says of what secret data was left out: the path of the first such
+    entry, or ``the run``.
     """
 
     path: Path

@@ -1,7 +1,6 @@
 """One thread that asks a backend what many tasks want to know, one after the other.
 
-Nothing here belongs to a loop, so an
-engine may be used from several, such as those of a test suite.
+Nothing here belongs to a loop, so an engine may be used from several, such as those of a test suite.
 """
 
 from __future__ import annotations

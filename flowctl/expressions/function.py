@@ -1,9 +1,8 @@
 """What a function of the expression language is, whether built in or a plugin's.
 
-Functions are pure: the same arguments give the same result, for ever, because a replay calls them again. They
-take and
-return JSON and raise ``Problem``. Those that look inside their arguments take the frame first, to pay for it;
-for all others the caller pays by the size of arguments and result.
+Functions are pure: the same arguments give the same result, for ever, because a replay calls them again.
+They take and return JSON and raise ``Problem``. Those that look inside their arguments take the frame
+first, to pay for it; for all others the caller pays by the size of arguments and result.
 """
 
 from __future__ import annotations

@@ -38,10 +38,10 @@ class Machine:
     """``begin`` it, let it ``receive`` messages, ``take`` what it wants committed and say when it is
     ``committed``, ``drop`` it.
 
-    ``new`` says that the run's row is yet to be created, with the first commit. ``heartbeats`` are those that
-    the journal has. ``reopened`` tells that the
-    run goes on from another place of its record than the machine is at: ``begin_again``, once that is
-    durable. ``info`` and ``settings`` are what the interpreter asks (``Runtime``).
+    ``new`` says that the run's row is yet to be created, with the first commit. ``heartbeats`` are those
+    that the journal has. ``reopened`` tells that the run goes on from another place of its record than the
+    machine is at: ``begin_again``, once that is durable. ``info`` and ``settings`` are what the interpreter
+    asks (``Runtime``).
     """
 
     info: RunInfo

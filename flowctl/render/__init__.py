@@ -3,9 +3,8 @@
 Three layers, each of which knows only the one below it:
 
 1. *Views* (``run``, ``steps``, ``commands``, ``events``, ``working``, ``difference``, ``catalog``,
-   ``cases``, ``torture``, ``problems``) are pure
-   functions from the JSON of the command line to blocks: lines and tables of spans whose styles say what a
-   thing means, never what it looks like.
+   ``cases``, ``torture``, ``problems``) are pure functions from the JSON of the command line to blocks:
+   lines and tables of spans whose styles say what a thing means, never what it looks like.
 2. *Layout* (``layout``) gives every block its columns and its width.
 3. *Printers* write the lines: ``plain`` into pipes, files and tests, ``terminal`` with rich.
 

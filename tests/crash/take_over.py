@@ -3,10 +3,9 @@
     python -m tests.crash.take_over --runs 200 --rounds 5
 
 Every run is in its second step, which takes three seconds, when the worker is killed with SIGKILL; an idle
-worker stands by. What is
-checked: the other one begins that step of every run again, nothing that had completed is begun again, and all
-runs complete. Prints how long after the kill the last run had been taken over; exits with 1 on a violation,
-or, with ``--within SECONDS``, if that was later.
+worker stands by. What is checked: the other one begins that step of every run again, nothing that had
+completed is begun again, and all runs complete. Prints how long after the kill the last run had been taken
+over; exits with 1 on a violation, or, with ``--within SECONDS``, if that was later.
 """
 
 from __future__ import annotations
