@@ -75,7 +75,7 @@ def run_to_row(run: Run) -> dict[str, Any]:
             row[name] = _encode(row[name]).decode()
     row["seal"] = seal_run(row)
     row |= _stated(UNSEALED, _unsealed(values))
-    row["head"] = bytearray(run.head)
+    row["head"] = bytearray(run.head)  # as in ``Row``
     return row
 
 

@@ -40,9 +40,9 @@ Ended = tuple[str, Answer]
 
 
 class _Progress(msgspec.Struct, gc=False):
-    """Where a call stands: the attempt's ``number`` from 1, when the first one ``begun``, and what is
-    carried along: ``heartbeat`` is how far attempts have come, as JSON. A retry of the run begins with 1
-    again, but for children, which must not get the ids of those there were ``before``.
+    """Where the ``call`` of a step stands: the attempt's ``number`` from 1, when the first one ``begun``, and
+    what is carried along: ``heartbeat`` is how far attempts have come, as JSON. A retry of the run begins
+    with 1 again, but for children, which must not get the ids of those there were ``before``.
     """
 
     path: Path
@@ -103,23 +103,23 @@ class Calls:
         """See ``Runtime.activity``. One turn of the loop is one attempt."""
         record, progress = self._core.record, _Progress(path, call)
         if path in record.made:
-            _carry_on(progress, call, record.made[path])
+            _carry_on(progress, record.made[path])
         while True:
             progress.number += 1
             started = record.take(path, "started", progress.number)
             if started is None:
-                if not self._is_ready(path, call):
-                    await self._ready(path, call, progress)
-                started = self._start(path, call, progress)
+                if not self._is_ready(progress):
+                    await self._ready(progress)
+                started = self._start(progress)
                 progress.begun = progress.begun or started.at
                 outcome = await self._make(progress)
                 if outcome.lost or outcome.blocked is not None:
-                    kind, answer = await self._go_on(path, call, progress, outcome)
+                    kind, answer = await self._go_on(progress, outcome)
                 else:
-                    kind, answer = self._record_end(path, call, progress, outcome)
+                    kind, answer = self._record_end(progress, outcome)
             else:
                 progress.begun = progress.begun or started.at
-                kind, answer = await self._recorded(path, call, progress, started)
+                kind, answer = await self._recorded(progress, started)
             if kind == "completed":
                 return answer
             progress.uncertain = progress.uncertain or bool(answer.value.get("uncertain"))
@@ -138,27 +138,27 @@ class Calls:
                 )
             following = progress.number + 1  # which may have been called off when it was due
             if not (record.has(path, "started", following) or record.has(path, "cancelled", following)):
-                await self._back_off(path, progress, answer.value["retry_at"])
+                await self._back_off(progress, answer.value["retry_at"])
 
     # --- one attempt
 
-    async def _recorded(self, path: Path, call: Call, progress: _Progress, started: Answer) -> Ended:
+    async def _recorded(self, progress: _Progress, started: Answer) -> Ended:
         """How an attempt ended that was started before; one that did not is made again."""
-        record = self._core.record
-        if started.value["digest"] != call.digest and not started.served:
+        record, path = self._core.record, progress.path
+        if started.value["digest"] != progress.call.digest and not started.served:
             reason = f"step {path} was recorded as another call than the one it makes now"
             raise Blocked("NonDeterministic", reason, path)
         for kind in ("completed", "failed", "cancelled"):
             recorded = record.take(path, kind, progress.number)
             if recorded is not None:
                 return kind, recorded.of("output", progress.number) if kind == "completed" else recorded
-        return await self._recover(path, call, progress)
+        return await self._recover(progress)
 
-    def _is_ready(self, path: Path, call: Call) -> bool:
+    def _is_ready(self, progress: _Progress) -> bool:
         """Whether nothing stands between a call and its being made, which is what most find."""
-        return self._deadlines.far() and not self._core.gate.shut and self._hindrance(path, call) is None
+        return self._deadlines.far() and not self._core.gate.shut and self._hindrance(progress) is None
 
-    async def _ready(self, path: Path, call: Call, progress: _Progress) -> None:
+    async def _ready(self, progress: _Progress) -> None:
         """Return once the call can be made here: at once, or never, for then somebody must install what
         is missing.
         """
@@ -166,21 +166,22 @@ class Calls:
             self._deadlines.must_wait()
             if self._core.gate.shut:
                 await self._core.gate.passed()
-            blocked = self._hindrance(path, call)
+            blocked = self._hindrance(progress)
             if blocked is not None:
-                await self._park(path, blocked, self._core.trampoline.future())
+                await self._park(blocked, self._core.trampoline.future())
         except Cancelled as cancelled:
-            raise self._cancelled(path, cancelled, progress) from None
+            raise self._cancelled(progress, cancelled) from None
 
-    async def _park(self, path: Path, blocked: Blocked, until: Future[None]) -> None:
+    async def _park(self, blocked: Blocked, until: Future[None]) -> None:
         """Have the run say what it lacks, and wait."""
-        self._core.parked[path] = blocked
+        self._core.parked[blocked.path] = blocked
         try:
             await self._core.trampoline.wait(until)
         finally:
-            self._core.parked.pop(path, None)
+            self._core.parked.pop(blocked.path, None)
 
-    def _hindrance(self, path: Path, call: Call) -> Blocked | None:
+    def _hindrance(self, progress: _Progress) -> Blocked | None:
+        path, call = progress.path, progress.call
         if call.kind != "activity":
             return None
         try:
@@ -191,7 +192,8 @@ class Calls:
             return Blocked(blocked.code, blocked.reason, path)
         return None
 
-    def _start(self, path: Path, call: Call, progress: _Progress) -> Answer:
+    def _start(self, progress: _Progress) -> Answer:
+        call = progress.call
         data: dict[str, Any]
         if progress.number != progress.before + 1:  # later attempts make the same call
             data = {"digest": call.digest}
@@ -206,22 +208,22 @@ class Calls:
                 data["secret"] = True
             if call.closes:
                 data["closes"] = True
-        return self._core.record.rider(path, "started", data, progress.number)
+        return self._core.record.rider(progress.path, "started", data, progress.number)
 
-    async def _recover(self, path: Path, call: Call, progress: _Progress) -> Ended:
+    async def _recover(self, progress: _Progress) -> Ended:
         """The worker of this attempt is gone, and with it the answer: make the attempt again, unless that
         is over.
         """
-        record, number = self._core.record, progress.number
+        path, call, number, record = progress.path, progress.call, progress.number, self._core.record
         if call.kind != "activity":  # the engine knows what became of it
             outcome = await self._make(progress)
-            return self._record_end(path, call, progress, outcome)
+            return self._record_end(progress, outcome)
         left = self._core.heartbeats.of(path, number)
         if self._core.trampoline.cancelled() is not None:
             self._core.heartbeats.clear(path)
             return "cancelled", record.primary(path, "cancelled", {"uncertain": True}, number)
         progress.uncertain, before = True, progress.uncertain
-        await self._ready(path, call, progress)
+        await self._ready(progress)
         progress.uncertain = (
             before  # the attempt that is made now answers for the lost one: it has the same key
         )
@@ -238,24 +240,24 @@ class Calls:
         progress.heartbeat = left or progress.heartbeat
         outcome = await self._make(progress)
         if outcome.lost or outcome.blocked is not None:
-            return await self._go_on(path, call, progress, outcome)
+            return await self._go_on(progress, outcome)
         if outcome.cancelled and outcome.failure is not None and outcome.failure.type == "Cancelled":
             # It was called off before it began, or without an answer; and the lost one had begun.
             outcome = msgspec.structs.replace(outcome, uncertain=True)
-        return self._record_end(path, call, progress, outcome)
+        return self._record_end(progress, outcome)
 
-    async def _go_on(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:
+    async def _go_on(self, progress: _Progress, outcome: Outcome) -> Ended:
         """The attempt has not ended: it was blocked where it should be made, or lost with its worker."""
         while outcome.blocked is not None:
-            await self._outwait(path, Blocked(**outcome.blocked, path=path), progress)
+            await self._outwait(progress, Blocked(**outcome.blocked, path=progress.path))
             outcome = await self._make(progress)
         if outcome.lost:
             progress.heartbeat = outcome.heartbeat
             self._recovering = False
-            return await self._recover(path, call, progress)
-        return self._record_end(path, call, progress, outcome)
+            return await self._recover(progress)
+        return self._record_end(progress, outcome)
 
-    async def _outwait(self, path: Path, blocked: Blocked, progress: _Progress) -> None:
+    async def _outwait(self, progress: _Progress, blocked: Blocked) -> None:
         """What is missing may be there in a while."""
         core = self._core
         until: Future[None] = core.trampoline.future()
@@ -266,9 +268,9 @@ class Calls:
 
         handle = core.host.call_at(core.host.now() + BLOCKED_FOR, look)
         try:
-            await self._park(path, blocked, until)
+            await self._park(blocked, until)
         except Cancelled as cancelled:
-            raise self._cancelled(path, cancelled, progress) from None
+            raise self._cancelled(progress, cancelled) from None
         finally:
             handle.cancel()
 
@@ -288,8 +290,8 @@ class Calls:
         finally:
             self._core.waiting.pop(path, None)
 
-    def _record_end(self, path: Path, call: Call, progress: _Progress, outcome: Outcome) -> Ended:
-        record, number = self._core.record, progress.number
+    def _record_end(self, progress: _Progress, outcome: Outcome) -> Ended:
+        path, call, number, record = progress.path, progress.call, progress.number, self._core.record
         if outcome.failure is None:
             assert outcome.value is not None
             data: dict[str, Any] = {"output": Raw(outcome.value)}
@@ -309,9 +311,9 @@ class Calls:
             return "cancelled", record.primary(path, "cancelled", data, number)
         data |= came
         failure = outcome.failure
-        if failure.type == "Timeout" and self._total_is_over(call, progress):
+        if failure.type == "Timeout" and self._total_is_over(progress):
             failure = _total_timeout(call)
-        failure, retry_at = self._retry(path, call, progress, failure.at(path, number))
+        failure, retry_at = self._retry(progress, failure.at(path, number))
         if retry_at is not None:
             data["retry_at"] = retry_at
         return "failed", record.primary(path, "failed", data | {"error": failure.to_json()}, number)
@@ -321,40 +323,39 @@ class Calls:
         self._core.heartbeats.clear(path)
         return {} if details is None else {"heartbeat": msgspec.Raw(details)}
 
-    def _retry(
-        self, path: Path, call: Call, progress: _Progress, failure: Failure
-    ) -> tuple[Failure, int | None]:
+    def _retry(self, progress: _Progress, failure: Failure) -> tuple[Failure, int | None]:
         """When the next attempt follows, or None. One that ``total_timeout`` leaves no room for turns the
         failure into that.
         """
-        number, host = progress.number, self._core.host
+        call, number, host = progress.call, progress.number, self._core.host
         tries = number - progress.before
         if not call.retry.again(tries, failure):
             return failure, None
         retry_at = host.now() + call.retry.wait(tries, host.chance())
         if call.total_timeout is None or retry_at < progress.begun + call.total_timeout:
             return failure, retry_at
-        return dataclasses.replace(_total_timeout(call).at(path, number), cause=failure), None
+        return dataclasses.replace(_total_timeout(call).at(progress.path, number), cause=failure), None
 
-    def _total_is_over(self, call: Call, progress: _Progress) -> bool:
-        return call.total_timeout is not None and self._core.host.now() >= progress.begun + call.total_timeout
+    def _total_is_over(self, progress: _Progress) -> bool:
+        total = progress.call.total_timeout
+        return total is not None and self._core.host.now() >= progress.begun + total
 
-    async def _back_off(self, path: Path, progress: _Progress, until: int) -> None:
+    async def _back_off(self, progress: _Progress, until: int) -> None:
         try:
-            await self._waits.wait_until(path, "retry", until)
+            await self._waits.wait_until(progress.path, "retry", until)
         except Cancelled as cancelled:
-            raise self._cancelled(path, cancelled, progress, attempted=True) from None
+            raise self._cancelled(progress, cancelled, attempted=True) from None
 
     # --- cancellation
 
     def _cancelled(
-        self, path: Path, cancelled: Cancelled, progress: _Progress, *, attempted: bool = False
+        self, progress: _Progress, cancelled: Cancelled, *, attempted: bool = False
     ) -> CallCancelled:
         """The call was interrupted while no attempt was in flight: before its first, or between two."""
         record, data = self._core.record, {"uncertain": True} if progress.uncertain else {}
-        answer = record.take(path, "cancelled", progress.number)
+        answer = record.take(progress.path, "cancelled", progress.number)
         if answer is None:
-            answer = record.primary(path, "cancelled", data, progress.number)
+            answer = record.primary(progress.path, "cancelled", data, progress.number)
         attempted = attempted or progress.attempted or progress.number > 1 or progress.uncertain
         return self._interrupted(cancelled.scope, progress, answer, attempted=attempted)
 
@@ -373,10 +374,10 @@ class Calls:
         return scope
 
 
-def _carry_on(progress: _Progress, call: Call, made: Made) -> None:
+def _carry_on(progress: _Progress, made: Made) -> None:
     """The call was made before the run was retried."""
     progress.attempted, progress.uncertain, progress.heartbeat = True, made.uncertain, made.heartbeat
-    if call.kind != "activity":
+    if progress.call.kind != "activity":
         progress.number = progress.before = made.number
 
 

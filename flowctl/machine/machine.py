@@ -212,7 +212,7 @@ class Machine:
         effects, self._released = self._released, []
         for flight in effects:
             flight.take_off()
-        return self.reopened or not (self._attempts.busy or self._awake)
+        return self.reopened or self.idle
 
     def drop(self) -> None:
         """Forget the run's tasks and timers. Attempts in flight are told to stop; how they end is not
