@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -81,10 +82,13 @@ class Flight:
 
 
 class World:
-    """One case under way in one namespace."""
+    """One case under way in one namespace. ``activation`` is held while one of its runs is activated: that is
+    in another thread, and whoever looked at the run meanwhile would see it half done.
+    """
 
     def __init__(self, case: Case) -> None:
         self.case = case
+        self.activation = threading.Lock()
         self.script: ScriptedActivities = case.script()
         self.time = START
         self.hosts: dict[str, TickedHost] = {}
@@ -117,13 +121,18 @@ class World:
     @property
     def moves(self) -> bool:
         """Whether something happens, or is under way, without the time going on."""
-        return (
-            self.letters > 0
-            or not self.expected <= self.hosts.keys()
-            or any(host.moves for host in list(self.hosts.values()))
-            or any(flight.moves for flights in list(self.flights.values()) for flight in flights)
-            or any(errand.moves for errands in list(self.errands.values()) for errand in errands)
-        )
+        if not self.activation.acquire(blocking=False):
+            return True
+        try:
+            return (
+                self.letters > 0
+                or not self.expected <= self.hosts.keys()
+                or any(host.moves for host in self.hosts.values())
+                or any(flight.moves for flights in self.flights.values() for flight in flights)
+                or any(errand.moves for errands in self.errands.values() for errand in errands)
+            )
+        finally:
+            self.activation.release()
 
     def next_due(self) -> int | None:
         """When something happens by itself."""
@@ -420,14 +429,8 @@ class TickedRun(FlowctlRun):
 def _under_way(info: workflow.Info, act: object) -> Iterator[None]:
     """A run is being activated: it moves."""
     world = _worlds.get(info.namespace)
-    if world is None:
+    with world.activation if world is not None else contextlib.nullcontext():
         yield
-        return
-    world.letters += 1
-    try:
-        yield
-    finally:
-        world.letters -= 1
 
 
 class _Activities:
@@ -530,12 +533,11 @@ class _Drive:
                 continue
             event = events[0] if events else None
             happens = START + event.at if event is not None else None
-            due = world.next_due()
+            with world.activation:  # a worker may be about to forget a run
+                due, ended = world.next_due(), self._ended()
             limit = START + case.until if case.until is not None else None
             when = min((each for each in (due, happens) if each is not None), default=None)
-            host = world.hosts[RUN_ID]
-            over = not events and (host.gone or host.run().status in ENDED) and not self._busy()
-            if over or when is None or (limit is not None and when > limit):
+            if (ended and not events) or when is None or (limit is not None and when > limit):
                 break
             if when > world.time:
                 await self._tell_time(when)
@@ -554,9 +556,10 @@ class _Drive:
         while (await handle.describe()).raw_description.HasField("pending_workflow_task"):
             pass
 
-    def _busy(self) -> bool:
-        """Whether detached children are still going."""
-        return any(
+    def _ended(self) -> bool:
+        """Whether the run has, and its detached children have."""
+        host = self._world.hosts[RUN_ID]
+        return (host.gone or host.run().status in ENDED) and not any(
             not host.over and host.next_due() is not None and host.run().status == RunStatus.RUNNING
             for host in self._world.hosts.values()
         )
