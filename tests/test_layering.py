@@ -8,7 +8,8 @@ Rules:
 1. A module may import from lower floors; on its own floor only from its own package, or through an opening.
 2. A module without a floor is a mistake: whoever adds a room says where it stands.
 3. A dependency comes in through its doors only, and one that is not in the table not at all.
-4. What decides the course of a run is pure: it knows no clock, no chance, no loop, no operating system.
+4. What decides the course of a run is pure: it knows no clock, no chance, no loop, no operating system;
+   neither directly nor by way of ``wall_clock``.
 5. ``flowctl/__init__.py`` imports nothing when it is imported, so that nothing drags in the whole house.
 """
 
@@ -66,6 +67,7 @@ FLOORS: dict[str, int] = {
     "state": 0,
     "retry": 0,
     "clock": 0,
+    "wall_clock": 0,
     "trace": 0,
     "guard": 0,
     "collector": 0,
@@ -194,6 +196,8 @@ class House:
         here, there = room(found.module, tuple(FLOORS)), room(target, tuple(FLOORS))
         if here is None or there is None:
             return None  # reported as a module without a floor
+        if there == "wall_clock" and room(found.module, PURE) is not None:
+            return f"{found}: what decides a run is pure"
         if found.target == f"{PACKAGE}.__version__" or FLOORS[there] < FLOORS[here]:
             return None
         own, other = found.module.partition(".")[0], target.partition(".")[0]
@@ -217,7 +221,9 @@ def house() -> House:
     return House(ROOT / PACKAGE)
 
 
-LOWER_ROOMS = "__init__ errors values model expressions runtime interpreter journal/__init__ journal/sqlite"
+LOWER_ROOMS = (
+    "__init__ errors wall_clock values model expressions runtime interpreter journal/__init__ journal/sqlite"
+)
 
 
 def planted(folder: Path, name: str, source: str) -> list[str]:
@@ -301,6 +307,7 @@ FORBIDDEN = {
     "a package whose protocol only is a door": ("journal/__init__", "import sqlite_utils.db"),
     "a dependency without a door": ("values", "import requests"),
     "a clock in the interpreter": ("interpreter", "from time import time"),
+    "the present moment in the interpreter": ("interpreter", "from flowctl.wall_clock import wall_clock"),
     "a loop in a lower room": ("values", "async def f():\n    import asyncio"),
     "a room without a floor": ("misc", ""),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from flowctl.errors import NotFound, RunNotFound
 from flowctl.journal import Change, Definition, Journal, Run, Where
 from flowctl.state import RunStatus
 from flowctl.status import folded, status_document, summary
+from flowctl.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from flowctl.backends.reins import Holds, Reins
@@ -229,7 +229,7 @@ class LocalBackend:
         """See ``Backend``."""
         if mark is not None and not self._journal.changed():
             return mark, ()
-        return self._journal.touched(mark, _now())
+        return self._journal.touched(mark, wall_clock())
 
     def glances(self, run_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """See ``Backend``."""
@@ -240,7 +240,7 @@ class LocalBackend:
         """See ``Backend``."""
         import msgspec
 
-        return msgspec.structs.asdict(self._journal.statistics(_now()))
+        return msgspec.structs.asdict(self._journal.statistics(wall_clock()))
 
     def select(
         self,
@@ -436,11 +436,6 @@ def definition_json(definition: Definition) -> dict[str, Any]:
 
 def _nothing() -> None:
     pass
-
-
-def _now() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 def _choose(definitions: Sequence[Definition], name: str, version: int | None) -> Definition:

@@ -11,12 +11,12 @@ import dataclasses
 import os
 import platform
 import stat
-import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from flowctl.clock import format_timestamp
 from flowctl.errors import FlowctlError, NotFound
+from flowctl.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from flowctl.plugins import Plugins
@@ -214,7 +214,7 @@ def _standing(path: str) -> Iterator[Check]:
     """Who works here, what nobody moves, and whether the clock goes on from where it was."""
     from flowctl.journal import examination
 
-    now = time.time_ns() // 1_000_000
+    now = wall_clock()
     found = examination.standing(path, now)
     if found.latest > now + BACKWARDS:
         behind = (found.latest - now) // 1000

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 import msgspec
 
 from flowctl.cli import output
 from flowctl.cli.options import Command, Invocation, duration
 from flowctl.errors import UsageError
+from flowctl.wall_clock import wall_clock
 
 
 @click.command(cls=Command)
@@ -52,7 +51,7 @@ def gc(invocation: Invocation, older_than: int, dry_run: bool) -> None:
     from flowctl.clock import format_timestamp
     from flowctl.journal import retention
 
-    now = time.time_ns() // 1_000_000
+    now = wall_clock()
     act = retention.preview if dry_run else retention.discard
     found = act(_path(invocation), now - older_than, now)
     report = {"dry_run": dry_run, "before": format_timestamp(now - older_than), **msgspec.to_builtins(found)}

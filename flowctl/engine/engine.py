@@ -35,11 +35,12 @@ from flowctl.machine import Interpret, Machine
 from flowctl.machine.repeating import Repetition
 from flowctl.model import NO_POLICY, Policy, Workflow
 from flowctl.path import RUN_ID
-from flowctl.runtimes.embedded import POLL, wall_clock
+from flowctl.runtimes.embedded import POLL
 from flowctl.runtimes.kin import Kin, payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, RunStatus
+from flowctl.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from flowctl.engine.events import Listener, Telling

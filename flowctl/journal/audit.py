@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -38,6 +37,7 @@ from flowctl.journal.rows import RUN_COLUMNS, run_from_row
 from flowctl.journal.seals import SEALED, seal
 from flowctl.journal.verify import Break, Link, check_chain
 from flowctl.state import ENDED
+from flowctl.wall_clock import wall_clock
 
 _MOST_FINDINGS = 100
 """Findings of SQLite's own check that are asked for: a broken page has thousands."""
@@ -238,7 +238,7 @@ class _Audit:
 
     def _due(self) -> Iterator[Problem]:
         """When a run is to be taken up changes without the rest of its row, and has no seal."""
-        for (run,) in self._rows(_NEVER_DUE, time.time_ns() // 1_000_000):
+        for (run,) in self._rows(_NEVER_DUE, wall_clock()):
             yield Problem(
                 "run", "nobody would take it up in time: when it is due is not what was written", run
             )

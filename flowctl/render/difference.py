@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flowctl.render.layout import EMPTY, Column, Json, Row, Span, Table, View, line
-from flowctl.render.run import now_in_milliseconds, stands, why
+from flowctl.render.run import stands, why
 from flowctl.render.signs import sign
 from flowctl.render.text import duration, escape, inline
+from flowctl.wall_clock import wall_clock
 
 ROWS = 200
 """Rows that are shown; JSON has them all."""
@@ -29,7 +30,7 @@ _COLUMNS = (
 
 def diff(doc: Json) -> View:
     """Where two runs differ, from the document of ``diff --json``."""
-    now = now_in_milliseconds()
+    now = wall_clock()
     for letter, run in zip("AB", doc["runs"], strict=True):
         yield line(
             Span(f"{letter}  ", "strong"),

@@ -15,9 +15,10 @@ from flowctl.clock import parse_timestamp
 from flowctl.journal import Fact
 from flowctl.render.events import event
 from flowctl.render.layout import EMPTY, Json, Line, Span, View
-from flowctl.render.run import heading, now_in_milliseconds, outcome, status
+from flowctl.render.run import heading, outcome, status
 from flowctl.render.text import duration
 from flowctl.status import Fold
+from flowctl.wall_clock import wall_clock
 
 
 class Progress(Protocol):
@@ -116,7 +117,7 @@ class PlainProgress:
         """See ``Progress``."""
         if self._shown == (doc, live):
             return
-        now = now_in_milliseconds()
+        now = wall_clock()
         self._show([EMPTY, *heading(doc, now)])
         self._show(outcome(doc, now=now, live=live, db=self._db))
 

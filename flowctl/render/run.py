@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from flowctl.clock import parse_timestamp
@@ -11,6 +10,7 @@ from flowctl.render.layout import EMPTY, Column, Json, Line, Row, Span, Style, T
 from flowctl.render.signs import SIGNS, sign, words
 from flowctl.render.steps import steps
 from flowctl.render.text import duration, escape, inline, moment, paragraphs, pretty, relative
+from flowctl.wall_clock import wall_clock
 
 _SAGA: Sequence[tuple[str, str, Style, str]] = (
     ("undone", "undone", "undone", ""),
@@ -28,7 +28,7 @@ def status(doc: Json, *, now: int | None = None, live: bool | None = None, db: s
     ``now`` is in milliseconds, the clock's by default. ``live`` says whether some process drives the run,
     None if nobody asked. ``db`` is what the user gave as ``--db``: the commands shown repeat it.
     """
-    now = now_in_milliseconds() if now is None else now
+    now = wall_clock() if now is None else now
     yield from heading(doc, now)
     yield from _steps(doc, now)
     yield from outcome(doc, now=now, live=live, db=db)
@@ -56,7 +56,7 @@ def _latest(doc: Json) -> int:
 
 def outcome(doc: Json, *, now: int | None = None, live: bool | None = None, db: str | None = None) -> View:
     """What comes of it: what it waits for, what was undone, the error or the output, and how to go on."""
-    now = now_in_milliseconds() if now is None else now
+    now = wall_clock() if now is None else now
     came_of_it = _waiting(doc, now), _saga(doc), _error(doc), _output(doc), _attributes(doc)
     yield from _sections(*came_of_it, going_on(doc, now, live, db))
 
@@ -72,7 +72,7 @@ def _sections(*sections: Iterable[Line]) -> View:
 
 def run_list(docs: Iterable[Json], *, now: int | None = None) -> View:
     """Runs, one a line, from documents as ``list --json`` has them."""
-    now = now_in_milliseconds() if now is None else now
+    now = wall_clock() if now is None else now
     rows = [Row(_run_cells(doc, now)) for doc in docs]
     if not rows:
         yield line(Span("no runs", "dim"))
@@ -210,8 +210,3 @@ def _attributes(doc: Json) -> Iterator[Line]:
     for key in ("attributes", "memo"):
         if doc[key]:
             yield _labelled(key, "", inline(doc[key]))
-
-
-def now_in_milliseconds() -> int:
-    """The present moment, which only displays ask for."""
-    return time.time_ns() // 1_000_000

@@ -19,10 +19,11 @@ from flowctl.clock import parse_timestamp
 from flowctl.render.layout import EMPTY, Json, Line, Span, View, lay_out, line
 from flowctl.render.plain import Charset
 from flowctl.render.progress import Followed
-from flowctl.render.run import now_in_milliseconds, status
+from flowctl.render.run import status
 from flowctl.render.signs import words
 from flowctl.render.steps import steps
 from flowctl.render.text import duration, escape
+from flowctl.wall_clock import wall_clock
 
 _STYLES = {
     "": "",
@@ -72,7 +73,7 @@ class LiveProgress:
         self._db = db
         self._run = Followed()
         self._id, self._status = "", "running"
-        self._began = now_in_milliseconds()
+        self._began = wall_clock()
         self._live = Live(
             console=self._printer.console,
             get_renderable=self._picture,
@@ -118,7 +119,7 @@ class LiveProgress:
         return Group(*map(self._printer.text, [heading, *lines[-room:]]))
 
     def _view(self) -> View:
-        now = now_in_milliseconds()
+        now = wall_clock()
         frames = _FRAMES if self._printer.charset.symbols else _ASCII_FRAMES
         frame = frames[int(time.monotonic() * _REFRESH) % len(frames)]
         elapsed = duration(now - self._began)

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from flowctl.clock import format_timestamp
 from flowctl.render.layout import Json, Span, View, line
-from flowctl.render.run import now_in_milliseconds, stands, why
+from flowctl.render.run import stands, why
 from flowctl.render.signs import sign, words
 from flowctl.render.text import escape
+from flowctl.wall_clock import wall_clock
 
 
 def ended(doc: Json) -> View:
     """A run that has ended, or needs somebody, on one line; from a document as ``list --json`` has them."""
-    now = now_in_milliseconds()
+    now = wall_clock()
     state = Span(stands(doc, now), words(doc["status"]).style)
     at, remark = format_timestamp(now)[11:19], _remark(doc)
     head = (Span(f"{at}  ", "dim"), sign(doc["status"]), " ", Span(escape(doc["id"]), "strong"))

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -27,6 +26,7 @@ from flowctl.path import Path
 from flowctl.runtimes.errands import Errands
 from flowctl.runtimes.kin import Kin
 from flowctl.runtimes.timers import Timers
+from flowctl.wall_clock import wall_clock
 
 POLL = 0.05
 """Seconds between looks at whether another process left a message."""
@@ -39,11 +39,6 @@ class Performs(Protocol):
         self, attempt: Attempt, done: Callable[[Outcome], None], heard: Callable[[bytes], None]
     ) -> Handle:
         """Make one attempt and call back once, on the loop, as ``Host`` says."""
-
-
-def wall_clock() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class EmbeddedRuntime:

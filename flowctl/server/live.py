@@ -17,7 +17,6 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from flowctl.backends import Backend
 from flowctl.clock import format_timestamp, parse_timestamp
 from flowctl.errors import RunNotFound
 from flowctl.state import ENDED
+from flowctl.wall_clock import wall_clock
 
 log = logging.getLogger("flowctl.server")
 
@@ -304,7 +304,7 @@ class Watcher:
     def __init__(self, backend: Backend, tally: Tally) -> None:
         self._backend = backend
         self._tally = tally
-        self._since = format_timestamp(time.time_ns() // 1_000_000)
+        self._since = format_timestamp(wall_clock())
         self._mark, _ = backend.news(None)
         self._pending: dict[str, None] = {}
         self._tails: dict[str, _Tail] = {}

@@ -7,7 +7,6 @@ as it is when it is looked at: whoever collects takes the highest.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
@@ -18,6 +17,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 
 from flowctl.errors import FlowctlError
 from flowctl.journal.opening import connect
+from flowctl.wall_clock import wall_clock
 
 SCOPE = "flowctl"
 
@@ -87,7 +87,7 @@ class Metrics:
 
 def _due_in(url: str) -> int:
     with contextlib.closing(connect(url, read_only=True)) as journal:
-        return journal.due(time.time_ns() // 1_000_000)
+        return journal.due(wall_clock())
 
 
 def _seconds(event: Mapping[str, Any]) -> float:

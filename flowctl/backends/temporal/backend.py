@@ -24,7 +24,6 @@ from flowctl.errors import RunNotFound, UsageError
 from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Where
 from flowctl.model import NO_POLICY, Policy
-from flowctl.runtimes.embedded import wall_clock
 from flowctl.runtimes.kin import payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal.asking import Asking
@@ -34,6 +33,7 @@ from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, 
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, LIVE, RunStatus
 from flowctl.status import Fold, SecretPaths, history_lines, status_document
+from flowctl.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from flowctl.backends.reins import Holds

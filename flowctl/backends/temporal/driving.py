@@ -18,12 +18,12 @@ from flowctl.backends import Observer
 from flowctl.backends.temporal.news import News
 from flowctl.errors import RunNotFound
 from flowctl.journal import Entry, Run
-from flowctl.runtimes.embedded import wall_clock
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.connection import Address, backlog
 from flowctl.runtimes.temporal.remote import seen, workflow_id_of
 from flowctl.runtimes.temporal.working import working
 from flowctl.state import ENDED, RunStatus
+from flowctl.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from flowctl.backends.reins import Holds

@@ -7,7 +7,6 @@ An attempt that fails is a Temporal failure, with our outcome in its details. Wh
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +21,7 @@ from flowctl.activities.attempt import Handle, MissingSecret
 from flowctl.errors import FlowctlError, failure_of
 from flowctl.runtimes.temporal.kindred import SEND
 from flowctl.runtimes.temporal.wire import attempt_from_json, outcome_to_json, raw
+from flowctl.wall_clock import wall_clock
 
 BEAT = 1.0
 """Seconds between two signs of life. With them comes the news that an attempt was called off."""
@@ -95,7 +95,7 @@ class Attempts:
 
 def _begun_now(attempt: Attempt) -> Attempt:
     """Its time begins when it is made, not when it was asked for."""
-    now = time.time_ns() // 1_000_000
+    now = wall_clock()
     return msgspec.structs.replace(attempt, started_at=now, deadline=now + attempt.timeout)
 
 

@@ -6,7 +6,6 @@ worker, and shows a run that has ended as well as one that goes on.
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -34,6 +33,7 @@ from flowctl.runtimes.temporal.connection import runtime
 from flowctl.runtimes.temporal.host import TemporalHost
 from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
 from flowctl.state import ENDED
+from flowctl.wall_clock import wall_clock
 
 
 class Seen:
@@ -161,7 +161,7 @@ async def send(client: Client, about: Mapping[str, Any]) -> Outcome:
     target = workflow_id_of(about["run"])
     run, document = document_of(await begin_of(client, target))
     given = payload_of(document, about["signal"], about.get("payload"))
-    at = time.time_ns() // 1_000_000
+    at = wall_clock()
     told = {**about, "payload": given, "flowctl": 1, "at": about.get("at", at)}
     await signal(client, target, about["signal"], told)
     return Outcome(value=values.encode({"run": run.id}))
