@@ -1,9 +1,9 @@
-"""How many instructions a processor executes for a step and a run, beside bare SQLite, counted by cachegrind
-(valgrind).
+"""What a processor does for a step and a run, beside bare SQLite: instructions, and misses of its caches.
 
-Where times waver by a third, these counts repeat to one in a thousand: they show what a change of a hundredth
-did. They are no times: the kernel, the disk and the caches are not in them. Each is a difference between many
-runs and few, so that what is imported or made once is not in it either.
+Counted by cachegrind (valgrind). Where times waver by a third, instructions repeat to one in a thousand,
+misses to a few in a hundred: they show what a change of a hundredth did. They are no times: the kernel and
+the disk are not in them. Each is a difference between many runs and few, so that what is imported or made
+once is not in it either.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WORK: dict[str, Callable[[Path, int, int], float]] = {
     "bare SQLite, rows made before": partial(bare_group_commit, make=made_before),
 }
 
-FEW, MANY = 100, 300
+FEW, MANY = 100, 500
 """Runs."""
 
 ONE, ELEVEN = 1, 11
@@ -40,9 +40,17 @@ FIVE = 5
 BEGUN = 1_767_225_600_000_000_000
 """Nanoseconds since 1970 at which the clock begins."""
 
-VALGRIND = ("valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null")
+CACHES = ("--cache-sim=yes", "--I1=32768,8,64", "--D1=32768,8,64", "--LL=1048576,16,64")
+"""Of a server's core: 32 KiB each for instructions and data, and 1 MiB for both behind them."""
 
-COUNTED = re.compile(r"I\s+refs:\s+([\d,]+)")
+VALGRIND = ("valgrind", "--tool=cachegrind", "--cachegrind-out-file=/dev/null", *CACHES)
+
+COUNTED = {
+    "instructions": r"I\s+refs",
+    "misses of the first cache": r"[ID]1\s+misses",
+    "misses of the second": r"LL misses",
+}
+"""What is counted, and how cachegrind calls it."""
 
 
 def work(kind: str, runs: int, steps: int) -> None:
@@ -54,35 +62,39 @@ def work(kind: str, runs: int, steps: int) -> None:
         WORK[kind](Path(folder), runs, steps)
 
 
-def executed(kind: str, runs: int, steps: int) -> int:
-    """Instructions of a process that does nothing else."""
+def counted(kind: str, runs: int, steps: int) -> dict[str, int]:
+    """The counts of a process that does nothing else."""
     program = [sys.executable, "-m", "benchmarks.processor", kind, str(runs), str(steps)]
-    counted = subprocess.run(
+    ended = subprocess.run(
         [*VALGRIND, *program],
         env={"PYTHONHASHSEED": "0", "PYTHONPATH": str(Path(__file__).parents[1])},
         stderr=subprocess.PIPE,
         check=True,
         text=True,
     )
-    found = COUNTED.search(counted.stderr)
-    assert found is not None, counted.stderr
-    return int(found[1].replace(",", ""))
+    return {
+        what: sum(int(number.replace(",", "")) for number in re.findall(rf"{name}:\s+([\d,]+)", ended.stderr))
+        for what, name in COUNTED.items()
+    }
 
 
-def per_run(kind: str, steps: int) -> float:
-    """Instructions for each run of so many steps."""
-    return (executed(kind, MANY, steps) - executed(kind, FEW, steps)) / (MANY - FEW)
+def per_run(kind: str, steps: int) -> dict[str, float]:
+    """The counts for each run of so many steps."""
+    few, many = counted(kind, FEW, steps), counted(kind, MANY, steps)
+    return {what: (many[what] - few[what]) / (MANY - FEW) for what in COUNTED}
 
 
 def table() -> None:
     """Count all, and print."""
-    executed("flowctl", FEW, ONE)  # whoever comes first may have to compile modules
-    print(f"{'processor instructions':30} {'a step':>9} {'a run besides':>14} {'a step of five':>15}")
+    counted("flowctl", FEW, ONE)  # whoever comes first may have to compile modules
+    print(f"{'':57} {'a step':>8} {'a run besides':>14} {'a step of five':>15}")
     for kind in WORK:
         one, eleven = per_run(kind, ONE), per_run(kind, ELEVEN)
-        step = (eleven - one) / (ELEVEN - ONE)
-        besides = one - ONE * step
-        print(f"{kind:30} {step:9,.0f} {besides:14,.0f} {step + besides / FIVE:15,.0f}", flush=True)
+        for what in COUNTED:
+            step = (eleven[what] - one[what]) / (ELEVEN - ONE)
+            besides = one[what] - ONE * step
+            row = f"{step:8,.0f} {besides:14,.0f} {step + besides / FIVE:15,.0f}"
+            print(f"{kind:30} {what:26} {row}", flush=True)
 
 
 def main() -> None:
