@@ -322,6 +322,25 @@ def test_a_run_that_cannot_be_driven_at_all_is_parked_and_disturbs_no_other(worl
     assert bad.blocked["reason"] == "it cannot be driven: its document is gone"
 
 
+def test_a_run_that_cannot_be_driven_at_all_rests_although_it_was_sent_something(world: World) -> None:
+    accept(world, ONE)
+    engine = world.engine()
+    engine.cancel(world.run().id, "never mind")
+    takings = 0
+
+    def fails(run: Run) -> Any:
+        nonlocal takings
+        takings += 1
+        if takings > 1:
+            pytest.fail("it was taken up again at once")
+        raise RuntimeError("its document is gone")
+
+    engine.kin.interpret = fails  # type: ignore[method-assign]
+    world.live(Worker(engine).work(drain=True))
+    engine.journal.close()
+    assert world.run().status == "blocked"
+
+
 def test_a_run_that_continues_as_new_is_followed(world: World) -> None:
     accept(
         world,

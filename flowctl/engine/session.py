@@ -9,7 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from flowctl import guard
-from flowctl.errors import Blocked, FlowctlError, RunBusy, StorageError, safe_text
+from flowctl.errors import Blocked, FlowctlError, InternalError, RunBusy, StorageError, safe_text
 from flowctl.journal import Fenced, Run
 from flowctl.machine import Machine, block
 from flowctl.path import ROOT
@@ -33,6 +33,7 @@ class Session:
         self._unprotect = guard.protect(engine.journal.protected_paths)
         self._news = asyncio.Event()
         self.error: BaseException | None = None
+        self._observed = engine.observed(observe)
         self.runtime = EmbeddedRuntime(
             engine.journal,
             self._performer,
@@ -41,7 +42,7 @@ class Session:
             settings=engine._settings,
             clock=engine.clock,
             settled=self._news.set,
-            committed=engine.observed(observe),
+            committed=self._observed,
             failed=self._broke,
             kin=engine.kin,
         )
@@ -59,11 +60,19 @@ class Session:
         except (StorageError, Fenced):
             raise
         except Exception as error:
-            log.exception("run %s cannot be driven", run.id)
+            if not isinstance(error, FlowctlError) or isinstance(error, InternalError):
+                log.exception("run %s cannot be driven", run.id)
             self.runtime.abandon(run.id)
             code = error.code if isinstance(error, FlowctlError) else "InternalError"
-            reason = f"it cannot be driven: {safe_text(error)}"
-            self._engine.journal.commit([block(run, Blocked(code, reason, ROOT), self._engine.clock())])
+            self._park(run, Blocked(code, f"it cannot be driven: {safe_text(error)}", ROOT))
+
+    def _park(self, run: Run, blocked: Blocked) -> None:
+        journal = self._engine.journal
+        seen = max((message.seq for message in journal.inbox(run.id)), default=0)
+        change = block(run, blocked, self._engine.clock(), seen)
+        journal.commit([change])
+        if self._observed is not None:
+            self._observed(change)
 
     async def news(self, seconds: float) -> None:
         """Return when a run may have ended or only wait, or after so long; at least once everybody else has

@@ -554,10 +554,12 @@ class Machine:
             self._host.wake(self)
 
 
-def block(run: Run, blocked: Blocked, now: int) -> Change:
-    """The change that parks a claimed run which cannot even be driven, and gives it back for a while."""
+def block(run: Run, blocked: Blocked, now: int, seen: int) -> Change:
+    """The change that parks a claimed run which cannot even be driven, and gives it back for a while: only a
+    message after ``seen``, the ``seq`` of its latest, is a reason to look earlier.
+    """
     run.status, run.blocked, run.due_at = RunStatus.BLOCKED.value, _blocked_json(blocked), now + BLOCKED_FOR
-    return Change(run, [], state_changed=True, release=True)
+    return Change(run, [], state_changed=True, release=True, seen=seen)
 
 
 def _run_timeout() -> Failure:
