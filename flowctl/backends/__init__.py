@@ -270,14 +270,19 @@ class Backend(Protocol):
         """Give everything back. Idempotent."""
 
 
+def replays(url: str) -> bool:
+    """Whether runs there are replayed to be read, for which the functions of plugins are needed."""
+    return url.startswith("temporal://")
+
+
 def open_backend(
     url: str, *, plugins: Plugins | None = None, settings: Policy | None = None, read_only: bool = False
 ) -> Backend:
     """The backend that ``--db`` names: a path, ``sqlite:///path``, ``memory:`` or
     ``temporal://host:port/namespace?task_queue=Q``. ``plugins`` and ``settings``, the defaults of this
-    installation, are needed where runs are executed.
+    installation, are needed where runs are executed, and ``plugins`` also where they are replayed.
     """
-    if url.startswith("temporal://"):
+    if replays(url):
         try:
             from flowctl.backends.temporal.backend import TemporalBackend
         except ImportError as error:

@@ -100,12 +100,18 @@ class Invocation:
             output.warn(str(problem))
         return plugins
 
+    def _wanted_plugins(self, *, executes: bool = False) -> Plugins | None:
+        from flowctl.backends import replays
+
+        return self.plugins if executes or replays(self.settings.database) else None
+
     @contextlib.contextmanager
     def reader(self) -> Iterator[Backend]:
         """The backend, for reading: nothing is made, migrated or checkpointed."""
         from flowctl.backends import open_backend
 
-        with contextlib.closing(open_backend(self.settings.database, read_only=True)) as backend:
+        opened = open_backend(self.settings.database, plugins=self._wanted_plugins(), read_only=True)
+        with contextlib.closing(opened) as backend:
             yield backend
 
     @contextlib.contextmanager
@@ -118,10 +124,12 @@ class Invocation:
 
     @contextlib.contextmanager
     def backend(self, *, executes: bool = False) -> Iterator[Backend]:
-        """The backend; with plugins if runs are executed. A database that is not there is made."""
+        """The backend; with plugins if runs are executed, or replayed. A database that is not there is
+        made.
+        """
         from flowctl.backends import open_backend
 
-        settings, plugins = self.settings, self.plugins if executes else None
+        settings, plugins = self.settings, self._wanted_plugins(executes=executes)
         if executes:
             output.keep_secrets()
         opened = open_backend(settings.database, plugins=plugins, settings=settings.defaults)

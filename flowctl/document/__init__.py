@@ -27,16 +27,17 @@ Everything imports YAML and JSON Schema only when it comes to that: a stored doc
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowctl import values
-from flowctl.document.build import assemble, build
+from flowctl.document.build import assemble, build, signals
 from flowctl.document.world import NOWHERE, World
 from flowctl.errors import InvalidDocument
 from flowctl.expressions import FUNCTIONS, Function
-from flowctl.model import Workflow
+from flowctl.model import Signal, Workflow
 
 if TYPE_CHECKING:
     from flowctl.document.diagnostics import Diagnostic
@@ -52,6 +53,7 @@ __all__ = [
     "read",
     "rewrite",
     "scalar",
+    "signals_of",
     "stored",
 ]
 
@@ -117,8 +119,16 @@ def rewrite(path: Path, text: str) -> None:
 
 
 def stored(body: bytes | str, digest: str, functions: Mapping[str, Any] = FUNCTIONS) -> Workflow:
-    """The workflow of a stored document: the canonical JSON of its body, as ``load`` accepted it once."""
+    """The workflow of a stored document: the canonical JSON of its body, as ``load`` accepted it once.
+    ``ExpressionError`` if it calls a function that is none of these.
+    """
     return build(values.decode(body, "the stored document"), digest, functions)
+
+
+@functools.lru_cache(maxsize=256)
+def signals_of(body: bytes) -> Mapping[str, Signal]:
+    """The signals of a stored document. Whoever sends one need not have the functions of its expressions."""
+    return signals(values.decode(body, "the stored document"))
 
 
 def digest_of(body: Mapping[str, Any]) -> str:

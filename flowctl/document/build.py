@@ -19,7 +19,7 @@ from flowctl.document.inputs import Gate, InputGate
 from flowctl.document.policies import limit_of, policy_of
 from flowctl.document.structure import DEFAULT_ITERATIONS, DEFAULT_TIMEOUT, catches_of, patch_of, verb_of
 from flowctl.document.texts import Texts
-from flowctl.errors import InvalidDocument
+from flowctl.errors import ExpressionError, InvalidDocument
 from flowctl.expressions import FUNCTIONS, Expression, Function, Template
 from flowctl.model import (
     ActivityStep,
@@ -66,13 +66,24 @@ Fields = dict[str, Any]
 
 
 def build(body: Items, digest: str, functions: Mapping[str, Function] = FUNCTIONS) -> Workflow:
-    """The workflow of a document that passed ``load`` with these ``functions``, and has that digest."""
-    return assemble(body, digest, Texts(functions))
+    """The workflow of a document that passed ``load`` somewhere, and has that digest. ``ExpressionError`` if
+    it calls a function that was known there, and is none of these.
+    """
+    try:
+        return assemble(body, digest, Texts(functions))
+    except ExpressionError as error:
+        error.hint = "no plugin here registers it"
+        raise
 
 
 def assemble(body: Items, digest: str, texts: Texts) -> Workflow:
     """The same, with the expressions that are parsed already."""
     return _Builder(body, texts).workflow(digest)
+
+
+def signals(body: Items) -> Mapping[str, Signal]:
+    """The signals that a document declares."""
+    return {name: _signal(name, signal or {}) for name, signal in (body.get("signals") or {}).items()}
 
 
 class _Builder:
@@ -109,9 +120,7 @@ class _Builder:
             steps=steps,
             ids=ids,
             output=output,
-            signals={
-                name: _signal(name, signal or {}) for name, signal in (body.get("signals") or {}).items()
-            },
+            signals=signals(body),
             secrets=frozenset(body.get("secrets", ())),
             defaults=policy_of(body.get("defaults", {})),
             on_failure=body.get("on_failure", "compensate"),

@@ -36,7 +36,7 @@ from flowctl.machine.repeating import Repetition
 from flowctl.model import NO_POLICY, Policy, Workflow
 from flowctl.path import RUN_ID
 from flowctl.runtimes.embedded import POLL
-from flowctl.runtimes.kin import Kin, payload_of
+from flowctl.runtimes.kin import Kin
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, RunStatus
@@ -218,8 +218,7 @@ class Engine:
         ``RunClosed``.
         """
         run = self.live(run_id)
-        workflow = self.workflow_of(run)
-        given = payload_of(workflow, name, payload)
+        given = self.kin.payload_of(run, name, payload)
         self.journal.deliver(
             Message(run_id, "signal", name, given, self.clock(), principal=principal, dedup_id=dedup_id)
         )

@@ -8,9 +8,10 @@ from typing import Any
 
 from flowctl import values
 from flowctl.activities import Attempt
+from flowctl.document import signals_of
 from flowctl.errors import Blocked, InternalError, InvalidInput, RunClosed, RunNotFound, UnknownSignal
 from flowctl.interpreter import execute
-from flowctl.journal import Journal, Message, Run, secrecy
+from flowctl.journal import Document, Journal, Message, Run, secrecy
 from flowctl.machine import Interpret, Machine
 from flowctl.machine.repeating import Repetition
 from flowctl.model import Workflow
@@ -89,9 +90,16 @@ class Kin:
         run = self.latest(target)
         if run is None:
             raise RunNotFound(f"there is no run {target}")
-        given = payload_of(self._workflow_of(run.digest), signal, payload)
+        given = self.payload_of(run, signal, payload)
         message = Message(run.id, "signal", signal, given, self._clock(), principal, dedup_id)
         return self._journal.deliver(message)[0]
+
+    def payload_of(self, run: Run, signal: str, payload: Any) -> Any:
+        """The payload of a signal as the run gets it (``payload_of``)."""
+        document = self._journal.document(run.digest)
+        if document is None:
+            raise RunNotFound(f"the journal does not have the document {run.digest}")
+        return payload_of(document, signal, payload)
 
     def cancel(self, run: Run, reason: str, *, dedup_id: str) -> Message | None:
         """Ask a relative to cancel itself; None if it has ended."""
@@ -137,14 +145,15 @@ class Kin:
         )
 
 
-def payload_of(workflow: Workflow, name: str, payload: Any) -> Any:
+def payload_of(document: Document, name: str, payload: Any) -> Any:
     """The payload of a signal as a run of this document gets it: nothing is an empty object where the
     document wants one. ``UnknownSignal``, ``InvalidInput``, ``PayloadTooLarge``.
     """
-    declared = workflow.signals.get(name)
+    signals = signals_of(document.body)
+    declared = signals.get(name)
     if declared is None:
-        known = ", ".join(sorted(workflow.signals)) or "none"
-        raise UnknownSignal(f"{workflow.name} declares no signal {name!r}", hint=f"it declares: {known}")
+        known = ", ".join(sorted(signals)) or "none"
+        raise UnknownSignal(f"{document.name} declares no signal {name!r}", hint=f"it declares: {known}")
     values.sized(payload, "the payload")
     problem = declared.check(payload)
     if problem is None:

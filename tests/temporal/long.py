@@ -31,7 +31,6 @@ from flowctl.activities import Activity, ActivityContext, activity, declared
 from flowctl.document import load
 from flowctl.document.closure import Closure
 from flowctl.engine import Engine
-from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Entry
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack
@@ -147,7 +146,7 @@ async def go(
     closure = Closure({}, {})
     run, _ = engine.start(load(text, "long.yaml").workflow, text, data, id=workflow_id, children=closure)
     began = time.monotonic()
-    async with working(client, QUEUE, activities, functions=FUNCTIONS, secret=lambda name: None):
+    async with working(client, QUEUE, activities, secret=lambda name: None):
         begin = Begin(run.id, pack(store), task_queue=QUEUE, cards=True, moves_at=moves_at)
         chunks = to_chunks(begin)
         handle = await client.start_workflow("long", args=chunks, id=workflow_id, task_queue=QUEUE)

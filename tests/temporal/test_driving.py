@@ -57,5 +57,5 @@ def test_a_run_that_waits_for_a_child_rests_if_the_child_does(
 
     monkeypatch.setattr(driving, "seen", seen)
     here: Any = None
-    one = Driving("", here, "queue", None, {}, here)
+    one = Driving("", here, "queue", None, here)
     assert asyncio.run(one._is_at_rest(a_run("waiting", waiting_for=CHILD), NOW)) is rests

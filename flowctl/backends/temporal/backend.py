@@ -28,8 +28,9 @@ from flowctl.runtimes.kin import payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.connection import Address, connect
+from flowctl.runtimes.temporal.host import equip
 from flowctl.runtimes.temporal.refusals import refused, refused_by_text
-from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of, seen, signal, workflow_id_of
+from flowctl.runtimes.temporal.remote import Seen, begin_of, begun, seen, signal, workflow_id_of
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, LIVE, RunStatus
 from flowctl.status import Fold, SecretPaths, history_lines, status_document
@@ -45,13 +46,17 @@ T = TypeVar("T")
 
 
 class TemporalBackend:
-    """See ``Backend``. ``plugins`` is None where nothing is executed."""
+    """See ``Backend``. Without ``plugins`` nothing is executed, and no run is read that calls a function of
+    one.
+    """
 
     def __init__(self, url: str, plugins: Plugins | None, settings: Policy | None) -> None:
         self._url = url
         self._plugins = plugins
         self._settings = settings or NO_POLICY
         self._functions: Mapping[str, Any] = plugins.vocabulary if plugins is not None else FUNCTIONS
+        if plugins is not None:
+            equip(plugins.vocabulary)
         address = Address.parse(url)
         self._runner = asyncio.Runner()
         try:
@@ -62,7 +67,7 @@ class TemporalBackend:
         client, queue = self._client, address.task_queue
         self._sending = Sending(client, queue, plugins, self._functions, self._settings)
         self._listing = Listing(client, queue, partial(is_indexed, client))
-        self._driving = Driving(url, client, queue, plugins, self._functions, self._listing)
+        self._driving = Driving(url, client, queue, plugins, self._listing)
         self._asking = Asking(client, self._look, self._sending.restart, wall_clock)
 
     def another(self, *, read_only: bool = False) -> TemporalBackend:
@@ -312,7 +317,7 @@ class TemporalBackend:
         """See ``Backend``."""
         found = self._seen(run_id)
         run = Operations(found.journal, wall_clock).permitted("signal", run_id)
-        _, document = document_of(self._ask(begin_of(self._client, workflow_id_of(run_id))), self._functions)
+        _, document = begun(self._ask(begin_of(self._client, workflow_id_of(run_id))))
         given = payload_of(document, name, payload)
         about = {"flowctl": 1, "payload": given, "principal": principal, "dedup_id": dedup_id}
         self._ask(signal(self._client, workflow_id_of(run_id), name, about | {"at": wall_clock()}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,11 @@ from temporalio.client import Client, WorkflowFailureError
 
 from flowctl.backends import Observer
 from flowctl.backends.temporal.news import News
-from flowctl.errors import RunNotFound
+from flowctl.errors import InternalError, RunNotFound
 from flowctl.journal import Entry, Run
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.connection import Address, backlog
-from flowctl.runtimes.temporal.remote import seen, workflow_id_of
+from flowctl.runtimes.temporal.remote import begin_of, check_functions, seen, workflow_id_of
 from flowctl.runtimes.temporal.working import working
 from flowctl.state import ENDED, RunStatus
 from flowctl.wall_clock import wall_clock
@@ -45,7 +45,7 @@ Tell = Callable[[Run, Sequence[Entry]], None]
 
 
 class Driving:
-    """A worker of a queue. ``functions`` are those that expressions may call."""
+    """A worker of a queue."""
 
     def __init__(
         self,
@@ -53,14 +53,12 @@ class Driving:
         client: Client,
         task_queue: str,
         plugins: Plugins | None,
-        functions: Mapping[str, Any],
         listing: Listing,
     ) -> None:
         self._url = url
         self._client = client
         self._task_queue = task_queue
         self._plugins = plugins
-        self._functions = functions
         self._listing = listing
         self._told: News | None = None
 
@@ -76,7 +74,6 @@ class Driving:
             self._client,
             self._task_queue,
             plugins.activities,
-            functions=self._functions,
             secret=plugins.resolve_secret,
             concurrency=concurrency,
             around=plugins.telemetry and plugins.telemetry.around,
@@ -92,7 +89,10 @@ class Driving:
                 self._plugins.telemetry.end()
 
     async def drive(self, run_id: str, until: int, tell: Tell, stop: asyncio.Event) -> None:
-        """Be a worker until the run has ended, or rests for longer than ``until``."""
+        """Be a worker until the run has ended, or rests for longer than ``until``. ``ExpressionError`` if
+        this process lacks a function of its document, ``InternalError`` if flowctl fails to drive it.
+        """
+        check_functions(await begin_of(self._client, workflow_id_of(run_id)))
         with workflows.hosts() as here:
             async with self.working():
                 await self._watch(run_id, until, here, tell, stop)
@@ -107,14 +107,18 @@ class Driving:
             host = next(
                 (each.host for each in reversed(here) if (each.workflow_id, each.task_queue) == ours), None
             )
+            failing = False  # until now, and in other processes
             if host is not None:
+                if host.failure is not None:
+                    raise InternalError(host.failure)
                 run, entries = host.run(), host.journal.entries(host.run_id, told)
             else:
                 found = await seen(self._client, run_id)
                 run, entries = found.run, found.journal.entries(found.run.id, told)
+                failing = found.failing
             tell(run, entries)
             told = max([told, *(entry.seq for entry in entries)])
-            if await self._is_at_rest(run, until):
+            if not failing and await self._is_at_rest(run, until):
                 if run.status in ENDED:
                     with contextlib.suppress(WorkflowFailureError):
                         await self._client.get_workflow_handle(workflow_id).result()

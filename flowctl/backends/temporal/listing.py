@@ -19,9 +19,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from flowctl import values
 from flowctl.backends import Documents, answers
-from flowctl.errors import RunNotFound
+from flowctl.errors import ExpressionError, RunNotFound
 from flowctl.journal import Where
 from flowctl.runtimes.temporal import card
+from flowctl.runtimes.temporal.failing import is_failing
 from flowctl.runtimes.temporal.remote import begin_of, not_found, seen, workflow_id_of
 from flowctl.state import ENDED, LIVE, RunStatus
 from flowctl.status import summary
@@ -148,7 +149,7 @@ class Listing:
             return Row(execution.id, document, document["status"] in card.MOVING)
         if card.MARK not in memo:
             return None
-        with contextlib.suppress(RunNotFound):
+        with contextlib.suppress(*_UNREADABLE):
             return await self._read(execution.id)
         return None
 
@@ -164,7 +165,7 @@ class Listing:
 
         async def document(row: Row) -> dict[str, Any]:
             if row.behind and (counts or row.document["status"] in ENDED):
-                with contextlib.suppress(RunNotFound):
+                with contextlib.suppress(*_UNREADABLE):
                     row = await self._read(row.workflow_id)
             return dict(row.document) if counts else _without_counts(row.document)
 
@@ -198,7 +199,7 @@ class Listing:
         open_runs = [each.id async for each in self._client.list_workflows(f"{self._ours} AND {_OPEN}")]
 
         async def is_due(workflow_id: str) -> bool:
-            with contextlib.suppress(RunNotFound):
+            with contextlib.suppress(*_UNREADABLE):
                 return await self._is_due(await self._describe(workflow_id), now)
             return False
 
@@ -208,7 +209,7 @@ class Listing:
         if described.status != Theirs.RUNNING:
             return False
         if described.raw_description.HasField("pending_workflow_task"):
-            return True
+            return not is_failing(described.raw_description.pending_workflow_task)
         memo = await described.memo()
         found = memo.get(card.CARD, {})
         if not found and card.MARK in memo:
@@ -241,6 +242,9 @@ class Listing:
             counts[key] = counts.get(key, 0) + 1
         return counts
 
+
+_UNREADABLE = (RunNotFound, ExpressionError)
+"""Deleted meanwhile, or of a document with a function that this process lacks: that hides no other run."""
 
 _OPEN = "ExecutionStatus = 'Running'"
 

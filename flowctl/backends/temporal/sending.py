@@ -23,7 +23,7 @@ from flowctl.journal.moving import pack
 from flowctl.model import Policy
 from flowctl.runtimes.temporal import card
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
-from flowctl.runtimes.temporal.remote import Seen, begin_of, document_of
+from flowctl.runtimes.temporal.remote import Seen, begin_of, begun
 
 if TYPE_CHECKING:
     from flowctl.plugins import Plugins
@@ -114,7 +114,7 @@ class Sending:
         )
 
     async def _existing(self, asked: Run) -> Run:
-        first, _ = document_of(await begin_of(self._client, asked.workflow_id))
+        first, _ = begun(await begin_of(self._client, asked.workflow_id))
         if first.digest != asked.digest or not values.equal(first.input, asked.input):
             raise RunIdConflict(
                 f"the id {asked.workflow_id} belongs to a run of another document or input",

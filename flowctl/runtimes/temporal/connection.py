@@ -25,6 +25,7 @@ from temporalio.runtime import (
 from temporalio.service import RPCError
 
 from flowctl.errors import UsageError
+from flowctl.runtimes.temporal import failing
 from flowctl.runtimes.temporal.refusals import Told, refused, unreachable
 
 SCHEME = "temporal://"
@@ -102,6 +103,8 @@ def runtime() -> Runtime:
     """
     for name in (LOGGER, f"{LOGGER}.worker._worker"):
         logging.getLogger(name).addFilter(Told())
+    logging.getLogger(LOGGER).addFilter(failing.SaidInPython())
+    logging.getLogger(failing.LOGGER).addFilter(failing.OneLine())
     forwarding = LogForwardingConfig(logging.getLogger(LOGGER))
     said = TelemetryFilter(core_level="WARN", other_level="ERROR").formatted()
     said += ",temporalio_common::payload_limits=ERROR"  # how large a run may be that moves, ``begin`` says

@@ -35,7 +35,7 @@ from flowctl.machine import Handle, Machine
 from flowctl.machine.core import BLOCKED_FOR
 from flowctl.model import Policy, Workflow
 from flowctl.path import Path
-from flowctl.runtimes.kin import Kin, payload_of
+from flowctl.runtimes.kin import Kin
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.card import Showing
 from flowctl.runtimes.temporal.kindred import Errands, described, remember
@@ -58,13 +58,24 @@ NAMED = 3
 
 
 class Equipment:
-    """What the workers of this process have besides activities. Set before a worker begins."""
+    """What this process has besides activities: the functions that expressions may call. Whoever replays a
+    run needs them, to read it as well as to work on it.
+    """
 
     functions: Mapping[str, Any] = FUNCTIONS
 
 
+def equip(functions: Mapping[str, Any]) -> None:
+    """Set the functions of this process."""
+    if functions is not Equipment.functions:
+        Equipment.functions = functions
+        built.cache_clear()
+
+
 class TemporalHost:
-    """Drives one chain of runs. ``over`` is set once this Temporal run has nothing more to do."""
+    """Drives one chain of runs. ``over`` is set once this Temporal run has nothing more to do; ``failure``
+    says that it is flowctl that failed.
+    """
 
     def __init__(self, begin: Begin) -> None:
         self._begin = begin
@@ -81,7 +92,7 @@ class TemporalHost:
         self._moving = False
         self._next: list[bytes] | None = None
         self._too_large: Failure | None = None
-        self._failure: str | None = None
+        self.failure: str | None = None
 
     # --- what the workflow does with a host
 
@@ -106,7 +117,7 @@ class TemporalHost:
         data = about.get("payload") if kind == "signal" else about.get("data", {})
         if kind == "signal":
             try:
-                data = payload_of(self._document(run.digest), name, data)
+                data = self.kin.payload_of(run, name, data)
             except FlowctlError:
                 workflow.logger.warning("run %s was sent a signal %s that it does not take", run.id, name)
                 return
@@ -137,8 +148,8 @@ class TemporalHost:
         """What the Temporal run ends with, which raises what Temporal shows of a run that did not complete. A
         child tells its parent everything, all others the output.
         """
-        if self._failure is not None:
-            raise InternalError(self._failure)
+        if self.failure is not None:
+            raise InternalError(self.failure)
         run = self.run()
         if self._next is not None:
             within = TAKEN_UP_WITHIN + run.entries * PER_ENTRY
@@ -192,7 +203,7 @@ class TemporalHost:
         document = self.journal.document(digest)
         if document is None:
             raise InternalError(f"the run does not have the document {digest}")
-        return _built(document.body, digest)
+        return built(document.body, digest)
 
     # --- Host
 
@@ -266,7 +277,7 @@ class TemporalHost:
     def fail(self, error: Exception) -> None:
         """See ``Kindred``. The workflow task fails, and is tried again."""
         workflow.logger.exception("run %s cannot go on", self.run_id)
-        self._failure, self.over = f"flowctl failed: {safe_text(error)}", True
+        self.failure, self.over = f"flowctl failed: {safe_text(error)}", True
 
     def _commit(self) -> None:
         self._armed = False
@@ -325,13 +336,14 @@ class TemporalHost:
         """
         blocked = machine.run.blocked
         if blocked["code"] == "InternalError":
-            self._failure, self.over = blocked["reason"], True
+            self.failure, self.over = blocked["reason"], True
         else:
             self.call_at(self.now() + BLOCKED_FOR, self.take_up)
 
 
 @functools.lru_cache(maxsize=256)
-def _built(body: bytes, digest: str) -> Workflow:
+def built(body: bytes, digest: str) -> Workflow:
+    """The workflow of a document. ``ExpressionError`` if this process lacks a function of it."""
     return stored(body, digest, Equipment.functions)
 
 

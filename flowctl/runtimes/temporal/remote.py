@@ -18,26 +18,27 @@ from temporalio.worker import Replayer
 
 from flowctl import values
 from flowctl.activities import Outcome
-from flowctl.document import stored
 from flowctl.errors import InternalError, RunClosed, RunNotFound
-from flowctl.expressions import FUNCTIONS
-from flowctl.journal import Run
+from flowctl.journal import Document, Run
 from flowctl.journal.memory import MemoryJournal
 from flowctl.journal.moving import unpack
-from flowctl.model import Workflow
+from flowctl.machine import block
 from flowctl.runtimes.kin import payload_of
 from flowctl.runtimes.operations import Operations
+from flowctl.runtimes.temporal import failing
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.begin import Begin, from_chunks
 from flowctl.runtimes.temporal.connection import runtime
-from flowctl.runtimes.temporal.host import TemporalHost
+from flowctl.runtimes.temporal.host import TemporalHost, built
 from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
 from flowctl.state import ENDED
 from flowctl.wall_clock import wall_clock
 
 
 class Seen:
-    """A run, and a journal that has it, which nobody else uses."""
+    """A run, and a journal that has it, which nobody else uses. ``failing``: its workflow task fails."""
+
+    failing = False
 
     def __init__(self, run_id: str, journal: MemoryJournal) -> None:
         journal.kill()
@@ -75,14 +76,20 @@ async def _begin_in(client: Client, started: HistoryEvent) -> Begin:
     return from_chunks(await client.data_converter.decode(payloads, [bytes] * len(payloads)))
 
 
-def document_of(begin: Begin, functions: Mapping[str, Any] = FUNCTIONS) -> tuple[Run, Workflow]:
+def begun(begin: Begin) -> tuple[Run, Document]:
     """The run that a Temporal run begins with, and its document."""
     journal = MemoryJournal(unpack(begin.store))
     run = journal.run(begin.run_id)
     assert run is not None
     document = journal.document(run.digest)
     assert document is not None
-    return run, stored(document.body, document.digest, functions)
+    return run, document
+
+
+def check_functions(begin: Begin) -> None:
+    """``ExpressionError`` if this process lacks a function of the document, and so cannot replay the run."""
+    _, document = begun(begin)
+    built(document.body, document.digest)
 
 
 async def seen(client: Client, run_id: str, *, by: type[Any] = FlowctlRun) -> Seen:
@@ -90,16 +97,28 @@ async def seen(client: Client, run_id: str, *, by: type[Any] = FlowctlRun) -> Se
     workflow_id = workflow_id_of(run_id)
     try:
         async for handle in _parts(client, workflow_id):
-            latest, journal = await _read(client, await handle.fetch_history(), by)
+            history = await handle.fetch_history()
+            latest, journal = await _read(client, history, by)
             run = journal.run(run_id if run_id != workflow_id else latest)
             if run is not None:
                 found = Seen(run.id, journal)
+                _see_failing(history, found)
                 await _see_termination(handle, found)
                 return found
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise
     raise not_found(run_id)
+
+
+def _see_failing(history: WorkflowHistory, found: Seen) -> None:
+    """A run that cannot be driven does not say so itself."""
+    blocked = failing.why(history)
+    run = found.journal.claim(found.run.id) if blocked is not None else None
+    if run is not None and blocked is not None and run.status not in ENDED:
+        at = history.events[-1].event_time.ToMilliseconds()
+        found.journal.commit([block(run, blocked, at, 0)])
+        found.failing = True
 
 
 async def _see_termination(handle: WorkflowHandle[Any, Any], found: Seen) -> None:
@@ -132,12 +151,13 @@ async def _continued_from(handle: WorkflowHandle[Any, Any]) -> str | None:
 
 async def _read(client: Client, history: WorkflowHistory, by: type[Any]) -> tuple[str, MemoryJournal]:
     """The id of the run that a Temporal run has come to, and its journal: the one it began with if nobody has
-    taken it up yet, as a replay would go ahead.
+    taken it up yet, as a replay would go ahead. ``ExpressionError`` if this process lacks a function of it.
     """
+    begin = await _begin_in(client, history.events[0])
     if any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in history.events):
+        check_functions(begin)
         host = await _replayed(history, client.namespace, by)
         return host.run_id, host.journal
-    begin = await _begin_in(client, history.events[0])
     return begin.run_id, MemoryJournal(unpack(begin.store))
 
 
@@ -150,7 +170,7 @@ async def _replayed(history: WorkflowHistory, namespace: str, by: type[Any]) -> 
     return next(
         each.host
         for each in found
-        if each[:2] == (history.workflow_id, history.run_id) and each.task_queue.startswith("replay-")
+        if each[:2] == (history.workflow_id, history.run_id) and each.task_queue.startswith(failing.REPLAYS)
     )
 
 
@@ -159,7 +179,7 @@ async def send(client: Client, about: Mapping[str, Any]) -> Outcome:
     ``InvalidInput``.
     """
     target = workflow_id_of(about["run"])
-    run, document = document_of(await begin_of(client, target))
+    run, document = begun(await begin_of(client, target))
     given = payload_of(document, about["signal"], about.get("payload"))
     at = wall_clock()
     told = {**about, "payload": given, "flowctl": 1, "at": about.get("at", at)}

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -16,7 +16,6 @@ from flowctl.activities.performer import Around, Performer
 from flowctl.journal import Change
 from flowctl.runtimes.temporal.attempts import Attempts
 from flowctl.runtimes.temporal.attended import AttendedRunner
-from flowctl.runtimes.temporal.host import Equipment
 from flowctl.runtimes.temporal.lasting import lasting
 from flowctl.runtimes.temporal.remote import send
 from flowctl.runtimes.temporal.witness import Told, Witness
@@ -44,15 +43,14 @@ async def working(
     task_queue: str,
     activities: Mapping[str, Activity],
     *,
-    functions: Mapping[str, Any],
     secret: Callable[[str], str | None],
     concurrency: int | None = None,
     around: Around | None = None,
     around_in_child: Around | None = None,
     listener: Listener | None = None,
 ) -> AsyncIterator[Worker]:
-    """Work in this process for as long as the context lasts. ``functions`` are those that expressions may
-    call, ``secret`` has the text of a secret or None; for the others see ``Performer``.
+    """Work in this process for as long as the context lasts. ``secret`` has the text of a secret or None; for
+    the others see ``Performer``.
     """
     performer = Performer(
         activities,
@@ -62,7 +60,6 @@ async def working(
         around_in_child=around_in_child,
     )
     attempts = Attempts(performer, activities, lambda about: send(client, about))
-    Equipment.functions = functions
     witness = Witness(client, *listener) if listener is not None else None
     worker = Worker(
         client,
