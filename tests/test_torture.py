@@ -28,6 +28,7 @@ from flowctl.testing.points import AT_CALLS, CLOCK, LATE, STOP, Extent, parse_po
 from flowctl.testing.torture import COUNTS
 from tests.case_helpers import ORDER, written
 from tests.cli_helpers import Flowctl, caller
+from tests.function_helpers import furnish
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,6 +72,17 @@ def test_a_saga_survives_kills_io_errors_stops_delays_and_a_clock_that_is_set(
     assert case["recoveries"] == case["kills"] + case["io_errors"] + case["stops"]
     assert case["effects"] >= 4 * 6  # reserve, charge, refund, release: undisturbed, and where time went on
     assert said.json["summary"]["effects"] == case["effects"]
+
+
+@needs_shim
+def test_a_document_that_calls_a_function_of_a_plugin_is_driven_on_after_every_death(
+    flowctl: Flowctl, tmp_path: Path
+) -> None:
+    furnish(tmp_path)
+    case = {"case": "it is told to go on", "events": [{"at": "1s", "signal": "go"}], "expect": {"output": 8}}
+    (tmp_path / "doubling.test.yaml").write_text(json.dumps({"workflow": "doubling.yaml", "cases": [case]}))
+    said = flowctl("torture", "doubling.yaml", "--plugins-dir", "plugins", "--points", "6", "--json")
+    assert said.code == 0, said.out
 
 
 TOGETHER = """\

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from flowctl import values
 from flowctl.activities import Activity, ActivityContext, Outcome, activity, declared
 from flowctl.activities.binding import result_bytes
 from flowctl.activities.failures import failure_from
+from flowctl.document import build
 from flowctl.document.closure import Closure
 from flowctl.engine import Engine
 from flowctl.journal import Journal, Run
@@ -126,8 +128,15 @@ def _called(ctx: ActivityContext, args: Any) -> Called:
 
 def _engine(scenario: Scenario, mocks: Mocks, journal: Journal, timing: Timing) -> Engine:
     known = activities(mocks, scenario.mocks, scenario.subject.plugins.activities, timing)
-    settings = scenario.subject.settings
-    return Engine(journal, known, secret=mocks.secret, settings=settings, clock=timing.clock)
+    subject = scenario.subject
+    return Engine(
+        journal,
+        known,
+        secret=mocks.secret,
+        settings=subject.settings,
+        clock=timing.clock,
+        build_workflow=partial(build, functions=subject.functions),
+    )
 
 
 def _closure(scenario: Scenario) -> Closure:
