@@ -149,6 +149,7 @@ class TemporalHost:
         child tells its parent everything, all others the output.
         """
         if self.failure is not None:
+            self.put_aside()
             raise InternalError(self.failure)
         run = self.run()
         if self._next is not None:
