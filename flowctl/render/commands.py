@@ -45,12 +45,17 @@ _GOES_ON = {
 
 
 def _wake(doc: Json, now: int) -> Iterator[Command]:
-    names = dict.fromkeys(name for waiting in doc["waiting_for"] for name in waiting["names"])
-    for name in names:
-        yield ["signal", doc["id"], name], "what it waits for"
+    awaited = dict.fromkeys(
+        (waiting["kind"], name) for waiting in doc["waiting_for"] for name in waiting["names"]
+    )
+    for kind, name in awaited:
+        if kind == "child":
+            yield ["status", name], "the child that it waits for"
+        else:
+            yield ["signal", doc["id"], name], "what it waits for"
     due = [parse_timestamp(waiting["until"]) for waiting in doc["waiting_for"] if waiting["until"]]
     left = min(due, default=now) - now
-    if names:
+    if awaited:
         yield ["resume", doc["id"]], "then drive it on"
     elif left > _WAIT:
         minutes = -(-left // UNITS["m"]) * UNITS["m"]
