@@ -32,6 +32,36 @@ input: {type: object, properties: {run: {type: string}}}
 steps: [{id: go, send_signal: {run: "${{ input.run }}", signal: go}}]
 """
 
+PARENT = """
+dsl: 1
+name: parent
+signals: {fail: {}}
+steps:
+  - {id: child, workflow: ./doubling.yaml}
+  - {id: undone, workflow: ./undoing.yaml}
+  - wait_for_signal: fail
+  - fail: {type: Oops}
+"""
+
+UNDOING = """
+dsl: 1
+name: undoing
+steps:
+  - id: a
+    activity: t.noted
+    with: {text: done}
+    compensate: {activity: t.noted, with: {text: "${{ double(4) }}"}}
+"""
+"""A child of whose compensation a function is part."""
+
+NOTED = """
+from flowctl import activity
+
+@activity("t.noted")
+def noted(text: str | int) -> str:
+    return str(text)
+"""
+
 LACKS = "unknown function 'double'; no plugin here registers it"
 
 
@@ -39,9 +69,12 @@ def furnish(folder: Path) -> None:
     """Documents, and folders of plugins, one of which is empty."""
     for name in ("plugins", "empty"):
         (folder / name).mkdir()
+        (folder / name / "noted.py").write_text(NOTED)
     (folder / "plugins" / "doubling.py").write_text(PLUGIN)
     (folder / "doubling.yaml").write_text(DOCUMENT)
     (folder / "sender.yaml").write_text(SENDER)
+    (folder / "parent.yaml").write_text(PARENT)
+    (folder / "undoing.yaml").write_text(UNDOING)
 
 
 def live_through(folder: Path, database: str) -> None:

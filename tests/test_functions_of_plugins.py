@@ -48,3 +48,37 @@ def test_a_worker_without_a_function_says_so_in_a_line_and_the_run_is_blocked(fo
     lacking = flowctl(folder, "resume", "one", plugins="empty")
     assert (lacking.returncode, lacking.stderr) == (2, f"error[ExpressionError]: {LACKS}\n")
     assert json.loads(flowctl(folder, "resume", "one", "--json", plugins="plugins").stdout)["output"] == 8
+
+
+def test_children_are_run_and_undone_by_a_worker_that_has_their_functions(folder: Path) -> None:
+    """One that lacks them parks the parent: nothing has failed."""
+
+    def run(*words: str, plugins: str, exits: int = 0) -> str:
+        done = flowctl(folder, *words, plugins=plugins)
+        assert done.returncode == exits, done.stderr
+        return done.stdout
+
+    def is_blocked(path: str) -> None:
+        run("worker", "--drain", plugins="empty")
+        parent = json.loads(run("status", "one", "--json", plugins="empty"))
+        assert (parent["status"], parent["blocked"]) == (
+            "blocked",
+            {"code": "ExpressionError", "reason": LACKS, "path": path},
+        )
+
+    run("start", "parent.yaml", "--id", "one", plugins="plugins")
+    is_blocked("child")
+    said = run("resume", "one", plugins="plugins", exits=3)
+    assert "flowctl status one/child" in said
+    assert "flowctl signal" not in said
+
+    run("signal", "one/child", "go", plugins="empty")
+    run("worker", "--drain", plugins="empty")
+    child = json.loads(run("status", "one/child", "--json", plugins="empty"))
+    assert (child["status"], child["blocked"]["reason"]) == ("blocked", f"it cannot be driven: {LACKS}")
+    run("resume", "one", plugins="plugins", exits=3)
+
+    run("signal", "one", "fail", plugins="empty")
+    is_blocked("undone.undo")
+    ended = json.loads(run("resume", "one", "--json", plugins="plugins", exits=1))
+    assert (ended["status"], ended["saga"]["undone"]) == ("compensated", ["undone", "child"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from flowctl import guard
 from flowctl.errors import Blocked, FlowctlError, InternalError, RunBusy, StorageError, safe_text
 from flowctl.journal import Fenced, Run
-from flowctl.machine import Machine, block
+from flowctl.machine import Machine
 from flowctl.path import ROOT
 from flowctl.runtimes.embedded import EmbeddedRuntime
 from flowctl.state import RunStatus
@@ -64,15 +64,10 @@ class Session:
                 log.exception("run %s cannot be driven", run.id)
             self.runtime.abandon(run.id)
             code = error.code if isinstance(error, FlowctlError) else "InternalError"
-            self._park(run, Blocked(code, f"it cannot be driven: {safe_text(error)}", ROOT))
-
-    def _park(self, run: Run, blocked: Blocked) -> None:
-        journal = self._engine.journal
-        seen = max((message.seq for message in journal.inbox(run.id)), default=0)
-        change = block(run, blocked, self._engine.clock(), seen)
-        journal.commit([change])
-        if self._observed is not None:
-            self._observed(change)
+            blocked = Blocked(code, f"it cannot be driven: {safe_text(error)}", ROOT)
+            change = self._engine.kin.park(run, blocked)
+            if self._observed is not None:
+                self._observed(change)
 
     async def news(self, seconds: float) -> None:
         """Return when a run may have ended or only wait, or after so long; at least once everybody else has

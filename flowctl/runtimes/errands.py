@@ -4,20 +4,23 @@ They are calls like those of activities, with attempts and retries, but for two 
 nothing twice however often it is asked, because what it does is on record under a name: so after a crash it
 is simply asked again. And all of it happens on the host's thread, when nobody else uses the journal.
 
-A child is driven where its parent is, unless another live process has it: then it is watched.
+A child is driven where its parent is, unless another live process has it: then it is watched. If its document
+calls a function of a plugin that is not here, both are blocked: that is no failure of theirs.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from flowctl import values
 from flowctl.activities import Attempt, Outcome
-from flowctl.errors import Failure, FlowctlError, failure_of
+from flowctl.errors import Blocked, ExpressionError, Failure, FlowctlError, failure_of
 from flowctl.journal import Journal, Message, Run
 from flowctl.machine import Handle, Interpret, Machine
+from flowctl.path import ROOT
 from flowctl.runtimes.kin import Kin
 from flowctl.state import ENDED, RunStatus
 
@@ -71,19 +74,12 @@ class Errands:
     def forget(self, run_id: str) -> None:
         """Nobody listens any more how the errands of a run end: whoever drives it next asks again."""
         for errand in self._run_for.pop(run_id, ()):
-            waiting = self._awaited.get(errand.awaits or "", [])
-            if errand in waiting:
-                waiting.remove(errand)
-                if not waiting:
-                    del self._awaited[errand.awaits or ""]
+            _strike(errand, self._awaited, errand.awaits)
 
     def over(self, errand: _Errand) -> None:
         """An errand has ended."""
-        errands = self._run_for.get(errand.attempt.run_id, [])
-        if errand in errands:
-            errands.remove(errand)
-            if not errands:
-                del self._run_for[errand.attempt.run_id]
+        _strike(errand, self._run_for, errand.attempt.run_id)
+        _strike(errand, self._awaited, errand.awaits)
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back soon; what fails is the author's mistake, or ours, and never ends the loop."""
@@ -102,7 +98,7 @@ class Errands:
             self.soon(lambda: self._follow(run, list(waiting)))
             return
         for errand in waiting:
-            errand.ended(run)
+            errand.carry_out(partial(errand.ended, run))
 
     def look(self) -> None:
         """See what has become of children that others drive."""
@@ -127,7 +123,17 @@ class Errands:
         elif not self.runtime.journal.attended(run_id):
             claimed = self.runtime.journal.claim(run_id)
             if claimed is not None:
-                self.runtime.add(claimed, self.kin.interpret(claimed))
+                self._take_up(claimed)
+
+    def _take_up(self, child: Run) -> None:
+        try:
+            walk = self.kin.interpret(child)
+        except ExpressionError as error:
+            self.kin.park(child, Blocked(**_lack(error), path=ROOT))
+            for errand in list(self._awaited.get(child.id, ())):
+                errand.over(Outcome(blocked=_lack(error)))
+        else:
+            self.runtime.add(child, walk)
 
     def tell(self, message: Message | None) -> None:
         """A message was put into an inbox: if the run is driven here, it hears of it at once."""
@@ -141,6 +147,17 @@ class Errands:
             for errand in waiting:
                 self.expect(successor.id, errand)
             self.drive(successor.id)
+
+
+def _strike(errand: _Errand, book: dict[str, list[_Errand]], run_id: str | None) -> None:
+    if run_id is not None and errand in book.get(run_id, ()):
+        book[run_id].remove(errand)
+        if not book[run_id]:
+            del book[run_id]
+
+
+def _lack(error: ExpressionError) -> dict[str, str]:
+    return {"code": error.code, "reason": str(error)}
 
 
 def child_outcome(child: Run, *, secret: bool, told: bool) -> Outcome:
@@ -182,16 +199,24 @@ class _Errand(abc.ABC):
         self._done: Done | None = done
 
     def begin(self) -> None:
-        """Run it, unless nobody wants it any more; a mistake is how it ends."""
+        """Run it, unless nobody wants it any more."""
         machine = self.errands.runtime.machine(self.attempt.run_id)
         if machine is None:
             return
         self.begun = True
+        self.carry_out(self.run)
+        self.errands.runtime.wake(machine)
+
+    def carry_out(self, part: Callable[[], None]) -> None:
+        """Do a part of it; a mistake is how it ends. Expressions were evaluated before: if one is wrong, it
+        is in a document that cannot be built here.
+        """
         try:
-            self.run()
+            part()
+        except ExpressionError as error:
+            self.over(Outcome(blocked=_lack(error)))
         except FlowctlError as error:
             self.over(Outcome(failure=failure_of(error)))
-        self.errands.runtime.wake(machine)
 
     @abc.abstractmethod
     def run(self) -> None:

@@ -11,8 +11,8 @@ from flowctl.activities import Attempt
 from flowctl.document import signals_of
 from flowctl.errors import Blocked, InternalError, InvalidInput, RunClosed, RunNotFound, UnknownSignal
 from flowctl.interpreter import execute
-from flowctl.journal import Document, Journal, Message, Run, secrecy
-from flowctl.machine import Interpret, Machine
+from flowctl.journal import Change, Document, Journal, Message, Run, secrecy
+from flowctl.machine import Interpret, Machine, block
 from flowctl.machine.repeating import Repetition
 from flowctl.model import Workflow
 from flowctl.path import ROOT, Path
@@ -33,6 +33,13 @@ class Kin:
         """The interpreter for a run's document and input; one that repeats another run is served of that."""
         walk: Interpret = partial(execute, self._workflow_of(run.digest), run.input)
         return walk if run.origin is None else partial(self._repeat, run.origin, walk)
+
+    def park(self, run: Run, blocked: Blocked) -> Change:
+        """Give back a claimed run that cannot be interpreted here for now; returns what was committed."""
+        seen = max((message.seq for message in self._journal.inbox(run.id)), default=0)
+        change = block(run, blocked, self._clock(), seen)
+        self._journal.commit([change])
+        return change
 
     def _repeat(self, origin: Mapping[str, Any], walk: Interpret, machine: Machine) -> Awaitable[End]:
         machine.serve(self.repetition(origin).served())

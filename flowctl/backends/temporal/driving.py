@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowFailureError
 
 from flowctl.backends import Observer
 from flowctl.backends.temporal.news import News
-from flowctl.errors import InternalError, RunNotFound
+from flowctl.errors import RunNotFound
 from flowctl.journal import Entry, Run
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.connection import Address, backlog
@@ -110,7 +110,7 @@ class Driving:
             failing = False  # until now, and in other processes
             if host is not None:
                 if host.failure is not None:
-                    raise InternalError(host.failure)
+                    raise host.failure
                 run, entries = host.run(), host.journal.entries(host.run_id, told)
             else:
                 found = await seen(self._client, run_id)

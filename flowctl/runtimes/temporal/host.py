@@ -26,7 +26,15 @@ from temporalio.common import RetryPolicy
 from flowctl import values
 from flowctl.activities import Attempt, Outcome
 from flowctl.document import stored
-from flowctl.errors import Failure, FlowctlError, InternalError, PayloadTooLarge, RunClosed, safe_text
+from flowctl.errors import (
+    ExpressionError,
+    Failure,
+    FlowctlError,
+    InternalError,
+    PayloadTooLarge,
+    RunClosed,
+    safe_text,
+)
 from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Entry, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
@@ -73,8 +81,8 @@ def equip(functions: Mapping[str, Any]) -> None:
 
 
 class TemporalHost:
-    """Drives one chain of runs. ``over`` is set once this Temporal run has nothing more to do; ``failure``
-    says that it is flowctl that failed.
+    """Drives one chain of runs. ``over`` is set once this Temporal run has nothing more to do; ``failure`` is
+    why its workflow task fails.
     """
 
     def __init__(self, begin: Begin) -> None:
@@ -92,7 +100,7 @@ class TemporalHost:
         self._moving = False
         self._next: list[bytes] | None = None
         self._too_large: Failure | None = None
-        self.failure: str | None = None
+        self.failure: FlowctlError | None = None
 
     # --- what the workflow does with a host
 
@@ -150,7 +158,7 @@ class TemporalHost:
         """
         if self.failure is not None:
             self.put_aside()
-            raise InternalError(self.failure)
+            raise self.failure
         run = self.run()
         if self._next is not None:
             within = TAKEN_UP_WITHIN + run.entries * PER_ENTRY
@@ -276,9 +284,15 @@ class TemporalHost:
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """See ``Kindred``. The workflow task fails, and is tried again."""
-        workflow.logger.exception("run %s cannot go on", self.run_id)
-        self.failure, self.over = f"flowctl failed: {safe_text(error)}", True
+        """See ``Kindred``. The workflow task fails, and is tried again. An expression that is wrong is in a
+        document that cannot be built here: whatever runs evaluate, their interpreter has seen to.
+        """
+        self.over = True
+        if isinstance(error, ExpressionError):
+            self.failure = error
+        else:
+            workflow.logger.exception("run %s cannot go on", self.run_id)
+            self.failure = InternalError(f"flowctl failed: {safe_text(error)}")
 
     def _commit(self) -> None:
         self._armed = False
@@ -337,7 +351,7 @@ class TemporalHost:
         """
         blocked = machine.run.blocked
         if blocked["code"] == "InternalError":
-            self.failure, self.over = blocked["reason"], True
+            self.failure, self.over = InternalError(blocked["reason"]), True
         else:
             self.call_at(self.now() + BLOCKED_FOR, self.take_up)
 

@@ -18,7 +18,7 @@ from temporalio import exceptions, workflow
 
 from flowctl import values
 from flowctl.activities import Attempt, Outcome
-from flowctl.errors import FlowctlError, failure_of
+from flowctl.errors import ExpressionError, FlowctlError, failure_of
 from flowctl.journal import Change, Entry, Fact, Journal, Run
 from flowctl.machine import Handle
 from flowctl.path import ROOT
@@ -233,6 +233,9 @@ class _Errand:
     async def _run(self) -> None:
         try:
             outcome = await _KINDS[self._attempt.kind](self._errands, self._attempt, self)
+        except ExpressionError as error:
+            self._errands.host.fail(error)
+            return
         except FlowctlError as error:
             outcome = Outcome(failure=failure_of(error))
         except Exception as error:
