@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from flowctl import values
 from flowctl.activities import Attempt, Outcome
 from flowctl.errors import RunClosed, RunOpen
-from flowctl.journal import Change, Entry, Message, MessageKind, Run
+from flowctl.journal import Change, Document, Entry, Message, MessageKind, Run
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.machine import Handle
 from flowctl.model import NO_POLICY, Policy, Workflow
@@ -106,7 +107,10 @@ class World:
             deadline=START + workflow.timeout,
             pins=scenario.pins or None,
         )
-        MemoryJournal(self.store).create(self._first)
+        journal = MemoryJournal(self.store)
+        for digest in {workflow.digest}.union(*(known.values() for known in scenario.pins.values())):
+            journal.put_document(_stored(scenario.document(digest)))
+        journal.create(self._first)
 
     def live(self, journal: MemoryJournal) -> bool:
         """One worker's life with this journal of the store, until nothing more happens; False if it died."""
@@ -234,3 +238,8 @@ class _Runtime(VirtualRuntime):
 def _message(event: Event, run_id: str) -> Message:
     kind: MessageKind = "signal" if event.kind == "signal" else "cancel"
     return Message(run_id, kind, event.name, event.data, START + event.at, event.principal, event.dedup_id)
+
+
+def _stored(workflow: Workflow) -> Document:
+    body = values.encode(workflow.body)
+    return Document(workflow.digest, workflow.name, workflow.version, body, body.decode())
