@@ -17,7 +17,7 @@ from flowctl.embedding.loading import Documents
 from flowctl.errors import ExpressionError, RunNotFound
 from flowctl.plugins import load
 from flowctl.runtimes.temporal import failing
-from tests.function_helpers import DOCUMENT, LACKS, furnish, live_through
+from tests.function_helpers import DOCUMENT, LACKS, PARENT, furnish, live_through
 from tests.temporal.server import Server
 
 Open = Callable[..., TemporalBackend]
@@ -46,9 +46,9 @@ def opened(folder: Path, server: Server, request: pytest.FixtureRequest) -> Iter
         backend.close()
 
 
-def start(backend: TemporalBackend) -> str:
+def start(backend: TemporalBackend, document: str = DOCUMENT) -> str:
     assert backend._plugins is not None
-    request = Documents(backend, backend._plugins).request(DOCUMENT, {}, None, None)
+    request = Documents(backend, backend._plugins).request(document, {}, None, None)
     return backend.start(request)[0]
 
 
@@ -63,23 +63,28 @@ def test_a_worker_without_a_function_says_so_in_a_line_and_the_run_is_blocked_un
 ) -> None:
     monkeypatch.setattr(failing, "FAILURES", 1)
     having = opened("plugins")
-    run_id = start(having)
+    run_id, parent = start(having), start(having, PARENT)
 
     with caplog.at_level(logging.WARNING):
         opened("empty").work(drain=True, observe=_nobody)
     lines = {record.getMessage() for record in caplog.records if "double" in record.getMessage()}
-    assert lines == {f"run {run_id} cannot be driven: {LACKS}"}
+    assert lines == {f"run {blocked} cannot be driven: {LACKS}" for blocked in (run_id, parent)}
     assert not any(record.exc_info for record in caplog.records)
 
     for plugins in ("empty", "plugins"):
         reader = opened(plugins)
-        assert reader.status(run_id)["status"] == "blocked"
-        assert reader.status(run_id)["blocked"]["reason"] == f"it cannot be driven: {LACKS}"
-        assert [run["status"] for run in reader.list()] == ["blocked"]
+        for blocked in (run_id, parent):
+            assert reader.status(blocked)["status"] == "blocked"
+            assert reader.status(blocked)["blocked"]["reason"] == f"it cannot be driven: {LACKS}"
+        assert [run["status"] for run in reader.list()] == ["blocked", "blocked"]
 
     having = opened("plugins")
     having.signal(run_id, "go", None)
     assert having.drive(run_id, wait=0)["output"] == 8  # as soon as the other worker's time is up
+    assert having.drive(parent, wait=0)["status"] == "waiting"
+    having.signal(f"{parent}/child", "go", None)
+    having.signal(parent, "fail", None)
+    assert having.drive(parent, wait=0)["saga"]["undone"] == ["undone", "child"]
 
 
 def test_whoever_lacks_a_function_is_told_so_and_sees_all_other_runs(opened: Open) -> None:
