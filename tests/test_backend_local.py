@@ -14,6 +14,7 @@ from flowctl import document
 from flowctl.backends import StartRequest, local, open_backend
 from flowctl.backends.local import LocalBackend
 from flowctl.backends.reins import Reins
+from flowctl.errors import AmbiguousRun
 from flowctl.journal.memory import MemoryJournal
 from flowctl.testing.journal_conformance import new_run
 
@@ -54,6 +55,36 @@ def test_another_one_shows_the_same_runs(backend: LocalBackend, tmp_path: Path) 
     one = open_backend(str(tmp_path / "runs.db"))
     with contextlib.closing(one), contextlib.closing(one.another()) as other:
         assert other.select() == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "meant"),
+    [
+        ("order", "order-1~3"),
+        ("order-1", "order-1~3"),
+        ("order-1~1", "order-1"),
+        ("order-1~2", "order-1~2"),
+        ("order-1/c~1", "order-1/c"),
+        ("order-1/", "order-1/c~2"),
+        ("@last", "trip"),
+    ],
+)
+def test_a_reference_means_the_latest_of_a_chain_unless_it_names_another(reference: str, meant: str) -> None:
+    journal = MemoryJournal()
+    journal.create(new_run("order-1"))
+    for run_id in ("order-1/c", "order-1/c~2"):
+        journal.create(new_run(run_id, parent_id="order-1"))
+    for run_id in ("order-1~2", "trip", "order-1~3"):
+        journal.create(new_run(run_id))
+    assert LocalBackend(journal, None).resolve(reference) == meant
+
+
+def test_the_beginning_of_several_is_ambiguous_however_long_their_chains_are() -> None:
+    journal = MemoryJournal()
+    for run_id in ("order-old", "order-new", *(f"order-new~{number}" for number in range(2, 20))):
+        journal.create(new_run(run_id))
+    with pytest.raises(AmbiguousRun, match="order-new, order-old"):
+        LocalBackend(journal, None).resolve("order")
 
 
 def test_how_runs_stand_is_told_of_the_last_of_a_chain_and_of_no_run_that_is_not_there() -> None:

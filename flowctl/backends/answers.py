@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LAST = "@last"
 """The reference to the run that was started last."""
 
+FIRST = "~1"
+"""After a workflow id: the first run of its chain, whose own id, the workflow id, means the latest."""
+
 NAMED = 5
 """Runs that are named when a reference means several."""
 

@@ -155,18 +155,17 @@ class LocalBackend:
             if last is None:
                 raise answers.nobody_started("on this database")
             return last.id
-        exact = self._journal.run(reference)
-        if exact is not None and exact.id != exact.workflow_id:
+        exact = self._journal.run(reference.removesuffix(answers.FIRST))
+        if exact is not None and (exact.id != exact.workflow_id or exact.id != reference):
             return exact.id
         latest = self._journal.latest_of(reference)
         if latest is not None:
             return latest.id
-        found = {run.workflow_id: run for run in self._journal.runs_with_prefix(reference)}
+        found = self._journal.runs_with_prefix(reference)
         if not found:
             raise answers.not_found(reference, "this database")
-        answers.only_one(reference, found)
-        [run] = found.values()
-        return run.id
+        answers.only_one(reference, [run.id if "~" in reference else run.workflow_id for run in found])
+        return found[0].id
 
     def status(
         self, run_id: str, *, first: int | None = None, count: int = 200, before: str | None = None

@@ -295,15 +295,15 @@ class Journal(Protocol):
         """The row of a run, by its run id."""
 
     def runs_with_prefix(self, prefix: str, limit: int = 10) -> list[Run]:
-        """Runs whose id or workflow id starts with ``prefix``, newest first; children only if it has a
-        ``/``.
+        """The latest runs of the chains whose workflow id starts with ``prefix``, newest first, or, if it has
+        a ``~``, the runs whose id does; children only if it has a ``/``.
         """
 
     def latest_of(self, workflow_id: str) -> Run | None:
         """The latest run of a workflow id's chain."""
 
     def last_started(self) -> Run | None:
-        """The run last started on this journal, children aside."""
+        """The latest run of the chain that was last started on this journal, children aside."""
 
     def list_runs(
         self,

@@ -146,7 +146,10 @@ class MemoryJournal:
 
     def runs_with_prefix(self, prefix: str, limit: int = 10) -> list[Run]:
         def wanted(run: Run) -> bool:
-            named = run.id.startswith(prefix) or run.workflow_id.startswith(prefix)
+            if "~" in prefix:
+                named = run.id.startswith(prefix)
+            else:
+                named = run.workflow_id.startswith(prefix) and run == self.latest_of(run.workflow_id)
             return named and (run.parent_id is None or "/" in prefix)
 
         return self._newest(wanted, limit)
@@ -155,7 +158,8 @@ class MemoryJournal:
         return next(iter(self._newest(lambda run: run.workflow_id == workflow_id, 1)), None)
 
     def last_started(self) -> Run | None:
-        return next(iter(self._newest(lambda run: run.parent_id is None, 1)), None)
+        started = self._newest(lambda run: run.parent_id is None and run.id == run.workflow_id, 1)
+        return self.latest_of(started[0].workflow_id) if started else None
 
     def list_runs(
         self,

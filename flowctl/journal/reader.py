@@ -40,6 +40,8 @@ _STIRS = """
 
 _LAST_CHARACTER = "\U0010ffff"
 
+_IS_LATEST = "key = (SELECT max(key) FROM runs AS chain WHERE chain.workflow_id = runs.workflow_id)"
+
 _RUN = "SELECT " + ", ".join(RUN_COLUMNS) + " FROM runs "  # noqa: S608  # names of our own
 _KEY = "(SELECT key FROM runs WHERE id = ?)"
 _ENTRY = "SELECT seq, path, kind, attempt, generation, at, data, hash FROM entries "
@@ -106,19 +108,17 @@ class SqliteReader:
 
     def runs_with_prefix(self, prefix: str, limit: int = 10) -> list[Run]:
         whose = "" if "/" in prefix else "AND parent_id IS NULL "
+        named = "id BETWEEN ?1 AND ?2" if "~" in prefix else f"workflow_id BETWEEN ?1 AND ?2 AND {_IS_LATEST}"
         return self._runs(
-            f"WHERE (id BETWEEN ?1 AND ?2 OR workflow_id BETWEEN ?1 AND ?2) {whose}"
-            "ORDER BY key DESC LIMIT ?3",
-            prefix,
-            prefix + _LAST_CHARACTER,
-            limit,
+            f"WHERE {named} {whose}ORDER BY key DESC LIMIT ?3", prefix, prefix + _LAST_CHARACTER, limit
         )
 
     def latest_of(self, workflow_id: str) -> Run | None:
         return self._run("WHERE workflow_id = ? ORDER BY key DESC LIMIT 1", workflow_id)
 
     def last_started(self) -> Run | None:
-        return self._run("WHERE parent_id IS NULL ORDER BY key DESC LIMIT 1")
+        last = self._run("WHERE parent_id IS NULL AND id = workflow_id ORDER BY key DESC LIMIT 1")
+        return self.latest_of(last.workflow_id) if last is not None else None
 
     def list_runs(
         self,

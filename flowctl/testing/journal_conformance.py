@@ -573,6 +573,13 @@ class Finding:
         assert _ids(journal.runs_with_prefix("trip_")) == ["trip_1"]
         assert _ids(journal.runs_with_prefix("", limit=2)) == ["trip%", "trip_1"]
 
+    def test_the_beginning_of_an_id_means_the_latest_of_each_chain(self, store: Store) -> None:
+        journal = store.open()
+        for run_id in ("order-1", "order-2", *(f"order-2~{number}" for number in range(2, 12))):
+            journal.create(new_run(run_id))
+        assert _ids(journal.runs_with_prefix("order-", limit=2)) == ["order-2~11", "order-1"]
+        assert _ids(journal.runs_with_prefix("order-2~1")) == ["order-2~11", "order-2~10"]
+
     def test_the_latest_of_a_chain_is_found_by_its_workflow_id(self, store: Store) -> None:
         journal = store.open()
         for run_id in ("order-1", "order-1~2", "order-2"):
@@ -590,6 +597,18 @@ class Finding:
         last = journal.last_started()
         assert last is not None
         assert last.id == "b"
+
+    def test_the_run_last_started_is_no_successor_of_another(self, store: Store) -> None:
+        journal = store.open()
+        for run_id in ("a", "b", "a~2"):
+            journal.create(new_run(run_id))
+        last = journal.last_started()
+        assert last is not None
+        assert last.id == "b"
+        journal.create(new_run("b~2"))
+        last = journal.last_started()
+        assert last is not None
+        assert last.id == "b~2"
 
 
 class Registry:

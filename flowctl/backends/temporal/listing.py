@@ -76,7 +76,7 @@ class Listing:
                 return (await seen(self._client, reference)).run.id
             return (await begin_of(self._client, reference)).run_id
         found: dict[str, None] = {}
-        query = f"WorkflowId STARTS_WITH {quoted(reference)}"
+        query = f"WorkflowId STARTS_WITH {quoted(reference)} AND ExecutionStatus != 'ContinuedAsNew'"
         async for execution in self._client.list_workflows(query, limit=10):
             if "/" in reference or "/" not in execution.id:
                 found[execution.id] = None
