@@ -6,25 +6,35 @@
 3. A run that ends by itself between being chosen and its turn needs nothing any more, which is no failure;
    nor does one that is paused, and not held, when what has failed is retried.
 4. ``--wait`` is for all of them together.
+5. A child that failed is not retried by the way: its parent knows how it ended, and went on, or runs it anew,
+   under another id, if it is retried itself. A run that was to undo a child comes before its parent.
 
 The exit code is 0 if it could be done for every run, else 1: a run that refused, or that ended half undone.
 """
 
 from __future__ import annotations
 
+import re
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flowctl.cli import output
 from flowctl.cli.errors import Interrupted, in_one_line, to_json
-from flowctl.errors import FlowctlError, InternalError, RunClosed, RunOpen, StorageError
+from flowctl.errors import FlowctlError, InternalError, RunClosed, RunNotFound, RunOpen, StorageError
 from flowctl.state import RunStatus, acts_on
 
 if TYPE_CHECKING:
     from flowctl.backends import Backend
     from flowctl.cli.options import Invocation
     from flowctl.cli.selection import Selection
+
+UNDO = "~undo"
+"""With what the id of a run ends that undoes a child."""
+
+_LATER, _ATTEMPT = re.compile(r"~[0-9]+$"), re.compile(r"#[0-9]+$")
+"""In the id of a child: the number in its chain, and that of the attempt that ran it."""
 
 Act = Callable[[str], Mapping[str, Any]]
 """What is done to one run, by its id; returns ``{"id", "status"}``."""
@@ -45,7 +55,10 @@ def for_each(
     ``said`` is what people are told of each that accepted it. With ``--json``: a list of ``{"id", "status",
     "error"}``. Returns the exit code.
     """
-    answers = [_accept(backend, command, run, act) for run in selection.for_command(backend, command)]
+    chosen = selection.for_command(backend, command)
+    if command == "retry":
+        chosen = _to_retry(backend, chosen)
+    answers = [_accept(backend, command, run, act) for run in chosen]
     if wait is not None:
         _drive(backend, answers, wait)
     if invocation.json:
@@ -53,6 +66,25 @@ def for_each(
     else:
         _tell(backend, answers, said if wait is None else None)
     return int(any(map(_failed, answers)))
+
+
+def _to_retry(backend: Backend, runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    undoing = [run for run in runs if run["id"].endswith(UNDO)]
+    return undoing + [run for run in runs if run not in undoing and not _is_settled(backend, run)]
+
+
+def _is_settled(backend: Backend, run: Mapping[str, Any]) -> bool:
+    """Whether a parent has heard that it failed: not of one that it only started, whose id was its result."""
+    first = _LATER.sub("", run["id"])
+    parent, _, step = first.rpartition("/")
+    if not parent or run["status"] != RunStatus.FAILED:
+        return False
+    path, started = _ATTEMPT.sub("", step), {"run": first}
+    try:
+        steps = backend.status(parent, first=1, count=sys.maxsize)["steps"]
+    except RunNotFound:
+        return False
+    return not any(each["path"] == path and each["output"] == started for each in steps)
 
 
 def _failed(answer: Mapping[str, Any]) -> bool:

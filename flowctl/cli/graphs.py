@@ -62,10 +62,10 @@ def _written(picture: Graph, chosen: str) -> str:
 
 def _picture(invocation: Invocation, reference: str) -> Graph:
     from flowctl import document
-    from flowctl.cli.starting import is_file
+    from flowctl.cli.starting import DOCUMENT_SUFFIXES, is_file
     from flowctl.render.graph import graph as draw
 
-    if is_file(reference):
+    if is_file(reference) and (reference.endswith(DOCUMENT_SUFFIXES) or Path(reference).exists()):
         source = document.read(Path(reference))
         return draw(document.load(source, reference, functions=invocation.plugins.vocabulary).workflow)
     with invocation.reader() as backend:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flowctl.errors import Blocked, Cancelled, Failure, safe_text
-from flowctl.journal import Change, Entry, Heartbeat, Message, Run, secrecy
+from flowctl.journal import Change, Entry, Heartbeat, Message, Run, is_secret, secrecy
 from flowctl.machine.attempts import Flight
 from flowctl.machine.branches import all_of, first_of
 from flowctl.machine.calls import Calls
@@ -278,7 +278,9 @@ class Machine:
         return self._record.was_past(root)
 
     def describe(self, search: Mapping[str, Any], memo: Mapping[str, Any]) -> None:
-        """See ``Runtime``."""
+        """See ``Runtime``. What is secret is not published."""
+        if is_secret(self.run):
+            return
         known = self.run.attributes or {"search": {}, "memo": {}}
         merged = {"search": known["search"] | search, "memo": known["memo"] | memo}
         self._row(attributes=merged)

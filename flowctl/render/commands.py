@@ -91,10 +91,20 @@ def _failed(doc: Json, now: int) -> Iterator[Command]:
 def _compensation_failed(doc: Json, now: int) -> Iterator[Command]:
     saga = doc["saga"]
     yield ["history", doc["id"]], "every attempt and its error"
+    for run in _undoing(doc):
+        yield ["retry", run], "first, what undoes the child"
     if saga["failed"]:
         yield ["retry", doc["id"]], "try again to undo the rest"
     for path in [*saga["failed"], *saga["in_doubt"]][:1]:
         yield ["retry", doc["id"], "--skip", path], "once you have seen to it yourself"
+
+
+def _undoing(doc: Json) -> Iterator[str]:
+    """The runs that were to undo children, and failed."""
+    for step in doc["steps"]:
+        error = (step["compensation"] or {}).get("error") or {}
+        if error.get("type") == "CompensationFailed" and (error.get("details") or {}).get("run"):
+            yield error["details"]["run"]
 
 
 _COMMANDS: Mapping[str, Callable[[Json, int], Iterable[Command]]] = {

@@ -48,6 +48,7 @@ class Followed:
     def __init__(self) -> None:
         self.fold = Fold()
         self.waiting: dict[str, dict[str, Any]] = {}
+        self._begun_before: set[str] = set()
 
     def add(self, fact: Json) -> None:
         """The next fact."""
@@ -56,12 +57,13 @@ class Followed:
         }
         path = fact["path"]
         if not path and fact["kind"] == "started":  # the next run of a chain has the same steps anew
-            self.fold, self.waiting = Fold(), {}
-        known = self.fold.step(path) is not None
+            self.fold, self.waiting, self._begun_before = Fold(), {}, set()
+        if fact["kind"] not in _BEGINNINGS and self.fold.step(path) is None:
+            self._begun_before.add(path)
         self.fold.add(Fact(path, fact["kind"], parse_timestamp(fact["at"]), fact["attempt"], data=data))
         step = self.fold.step(path)
-        if step is not None and not known and step.completed_at is not None:
-            step.started_at = None  # it began before we came, and would seem to have taken no time
+        if step is not None and path in self._begun_before:
+            step.started_at = None  # nobody saw it, and it would seem to have taken no time
         until, names = fact.get("retry_at") or fact.get("until"), fact.get("names", [])
         if fact["kind"] == "failed" and until:
             self.waiting[path] = {"path": path, "kind": "retry", "names": [], "until": until}
@@ -70,6 +72,9 @@ class Followed:
         elif fact["kind"] != "deadline":
             self.waiting.pop(path, None)
 
+
+_BEGINNINGS = ("started", "case")
+"""Facts with which steps begin."""
 
 _WAITS = {"sleep": "timer", "wait_for_signal": "signal"}
 

@@ -24,6 +24,9 @@ from flowctl.path import ROOT
 from flowctl.runtimes.kin import Kin
 from flowctl.state import ENDED, RunStatus
 
+LEAVES_SOMETHING = frozenset({RunStatus.COMPENSATION_FAILED, RunStatus.TERMINATED})
+"""Ends of a child after which nobody knows what is left of it."""
+
 Done = Callable[[Outcome], None]
 
 
@@ -172,7 +175,7 @@ def child_outcome(child: Run, *, secret: bool, told: bool) -> Outcome:
         details={"run": child.id, "status": child.status},
         cause=cause,
     )
-    uncertain = child.status == RunStatus.COMPENSATION_FAILED
+    uncertain = child.status in LEAVES_SOMETHING
     return Outcome(failure=failure, uncertain=uncertain, cancelled=told)
 
 
@@ -264,7 +267,7 @@ class _Child(_Errand):
         errands = self.errands
         child = errands.kin.latest(self.child) if self.child is not None else None
         if child is not None:
-            reason = f"its parent {self.attempt.run_id} was cancelled"
+            reason = f"its parent {self.attempt.run_id} called it off"
             errands.tell(errands.kin.cancel(child, reason, dedup_id=f"{self.attempt.run_id}/cancel"))
 
     def ended(self, run: Run) -> None:

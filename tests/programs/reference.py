@@ -525,7 +525,7 @@ class Walker(Traveller):
     def child(self, name: str, path: str, number: int, args: Any) -> Walker:
         """A run of its own. What reaches its parent is passed on to it."""
         run_id = f"{self.run_id}/{path}" + (f"#{number}" if number > 1 else "")
-        told = error("Cancelled", f"its parent {self.run_id} was cancelled")
+        told = error("Cancelled", f"its parent {self.run_id} called it off")
         cuts = [Cut(cut.at, told, message=True, relayed=True) for cut in self.cuts]
         child = self._relative(run_id, self.case["children"][name], name, args, cuts)
         child.lane, child.survived, child.signals, child.parent = self.lane, list(self.survived), [], self

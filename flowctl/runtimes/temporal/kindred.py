@@ -258,7 +258,7 @@ class _Errand:
     def tell(self) -> None:
         """Pass it on to the child."""
         assert self.child is not None
-        reason = f"its parent {self._attempt.run_id} was cancelled"
+        reason = f"its parent {self._attempt.run_id} called it off"
         self._telling = asyncio.create_task(self._errands.ask_to_cancel(self.child, reason))
 
 
