@@ -1,4 +1,4 @@
-"""What the tests of ``flowctl test`` share: a small order, and a way to run test files about it."""
+"""What the tests of ``flowctl test`` share: an order, a chain, and a way to run test files about them."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ steps:
     with: {reservation: "${{ steps.reserve.output.id }}", token: "${{ secrets.TOKEN }}"}
 output: {tracking: "${{ steps.ship.output }}"}
 """.replace("name: order\n", "name: order\ntimeout: 40d\n")
+
+CHAIN = """\
+dsl: 1
+name: chain
+input: {type: object, properties: {n: {type: integer, default: 1}}}
+steps:
+  - id: take
+    activity: t.take
+    with: {n: "${{ input.n }}"}
+    compensate: {activity: t.give, retry: {attempts: 2}}
+  - id: again
+    if: input.n < 2
+    continue_as_new: {input: {n: "${{ input.n + 1 }}"}}
+"""
+"""Two runs, the second of which succeeds the first."""
 
 MOCKS: dict[str, Any] = {
     "shop.reserve": {"return": {"id": 7}},

@@ -13,7 +13,7 @@ from flowctl.document.cases import read_tests
 from flowctl.document.loader import load_yaml
 from flowctl.document.schema import schema
 from flowctl.errors import InvalidDocument
-from tests.case_helpers import MOCKS, loaded, mistakes, written
+from tests.case_helpers import CHAIN, MOCKS, loaded, mistakes, written
 from tests.mutation.hunt import EXAMPLES
 
 HEAD = "workflow: ./order.yaml\ninput: {item: lamp}\ncases:\n  - case: one\n"
@@ -162,6 +162,68 @@ def test_a_mistake_is_told(tmp_path: Path, text: str, told: str) -> None:
     first = found[0].replace(file, "F").replace(str(tmp_path), "D")
     assert first.split("\n")[0].startswith(told)
     assert first.split("\n")[-1].strip() == "^"
+
+
+FAMILY = """\
+dsl: 1
+name: family
+steps:
+  - {id: plain, workflow: ./order.yaml, with: {item: lamp}}
+  - {id: chain, workflow: ./chain.yaml}
+  - {id: lasting, workflow: ./order.yaml, with: {item: lamp}, irreversible: true}
+  - {id: by_child, activity: t.do, compensate: {workflow: ./order.yaml, with: {item: lamp}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    {
+        "chain~1/take": "family has no child at 'chain~1'",
+        "chain~02/take": "family has no child at 'chain~02'",
+        "chain~x/take": "family has no child at 'chain~x'",
+        "chain#x/take": "family has no child at 'chain#x'",
+        "chain~2#2/take": "family has no child at 'chain~2#2'",
+        "chain~undo~2/take": "family has no child at 'chain~undo~2'",
+        "chian~2/take": "family has no child at 'chian~2'",
+        "chain~2/tkae": "chain has no step 'tkae'",
+        "chain#2/tkae": "chain has no step 'tkae'",
+        "plain~2/ship": "family has no child at 'plain~2'",
+        "plain~undo/shipp.undo": "order has no step 'shipp.undo'",
+        "plain~undo/ship.undo": "order has no step 'ship.undo'",
+        "lasting~undo/charge.undo": "family has no child at 'lasting~undo'",
+        "by_child/charge": "family has no child at 'by_child'",
+        "by_child.undo~undo/charge.undo": "family has no child at 'by_child.undo~undo'",
+        "~2/chain": "family has no child at '~2'",
+        "~undo/chain.undo": "family has no child at '~undo'",
+        "chain/~2/take": "chain has no child at '~2'",
+    }.items(),
+)
+@pytest.mark.parametrize("where", ["calls", "steps", "failures"])
+def test_a_step_of_a_run_that_cannot_be_is_told(tmp_path: Path, where: str, step: str, told: str) -> None:
+    (tmp_path / "family.yaml").write_text(FAMILY)
+    (tmp_path / "chain.yaml").write_text(CHAIN)
+    line = {
+        "calls": f"expect: {{calls: [{step}]}}",
+        "steps": f"expect: {{steps: {{{step}: completed}}}}",
+        "failures": f"failures: [{{step: {step}, raise: X}}]",
+    }[where]
+    [found] = mistakes(f"workflow: ./family.yaml\ncases:\n  - case: one\n    {line}\n", tmp_path)
+    place = (found.line, found.column)
+    assert (found.code, found.message, place) == ("UnknownStep", told, (4, 5 + line.index(step)))
+
+
+def test_what_may_stand_behind_a_child_is_told_where_something_else_does(tmp_path: Path) -> None:
+    [found] = mistakes(HEAD + "    expect: {calls: [ship~undone/van]}\n", tmp_path)
+    assert found.hint is not None
+    assert found.hint.startswith(
+        "CHILD#2 is a second attempt, CHILD~2 a successor, CHILD~undo what undoes it"
+    )
+
+
+@pytest.mark.parametrize("call", ["charge#0", "charge#1", "charge#x"])
+def test_an_attempt_that_no_call_is_shown_with_is_told(tmp_path: Path, call: str) -> None:
+    [found] = mistakes(HEAD + f"    expect: {{calls: [{call}]}}\n", tmp_path)
+    assert found.message == f"order has no step '{call}'"
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from flowctl.settings import NO_PROJECT
 from flowctl.testing.suite import surroundings
-from tests.case_helpers import HERE, ORDER, one, results, written, wrong
+from tests.case_helpers import CHAIN, HERE, ORDER, one, results, written, wrong
 
 DONE: dict[str, Any] = {"status": "completed"}
 
@@ -307,6 +307,107 @@ def test_children_are_run_and_their_steps_addressed(folder: Path) -> None:
         "children": {"billing": "./billing.yaml"},
         "mocks": mocks,
         "cases": [case],
+    }
+    [result] = results(file, folder)
+    assert (result["status"], wrong(result)) == ("passed", [])
+
+
+FAMILY = """\
+dsl: 1
+name: family
+input: {type: object, properties: {last: {type: boolean, default: true}}}
+steps:
+  - {id: kid, workflow: ./chain.yaml, retry: {attempts: 2, delay: 0s}}
+  - {id: own, activity: t.own, compensate: {workflow: ./disown.yaml}}
+  - {id: again, if: not input.last, continue_as_new: {input: {last: true}}}
+  - {id: gate, activity: t.gate}
+"""
+DISOWN = "dsl: 1\nname: disown\nsteps: [{id: tell, activity: t.tell}]\n"
+
+UNDONE = ["own.undo/tell", "kid~2~undo/take.undo", "kid~2~undo/_run1.take.undo"]
+DONE_TWICE = ["kid/take", "kid~2/take", "own", "~2/kid/take", "~2/kid~2/take", "~2/own", "~2/gate"]
+UNDONE_TWICE = [
+    *["~2/own.undo/tell", "~2/kid~2~undo/take.undo", "~2/kid~2~undo/_run1.take.undo"],
+    *["~2/_run1.own.undo/tell", "kid~2~undo/take.undo", "kid~2~undo/_run1.take.undo"],
+]
+ADDRESSED: dict[str, dict[str, Any]] = {
+    "calls": {"expect": {"calls": ["kid/take", "kid~2/take", "own", "gate", *UNDONE]}},
+    "calls of successors of both": {
+        "input": {"last": False},
+        "expect": {"calls": [*DONE_TWICE, *UNDONE_TWICE]},
+    },
+    "calls of a second attempt": {
+        "failures": [{"step": "kid/take", "raise": "X"}],
+        "expect": {
+            "calls": [
+                *["kid/take", "kid#2/take", "kid#2~2/take", "own", "gate", "own.undo/tell"],
+                *["kid#2~2~undo/take.undo", "kid#2~2~undo/_run1.take.undo"],
+            ]
+        },
+    },
+    "states": {
+        "expect": {
+            "steps": {
+                "kid~2/take": "completed",
+                "kid~2~undo/take": "compensated",
+                "kid~2~undo/_run1.take.undo": "compensated",
+                "own.undo/tell": "completed",
+            }
+        }
+    },
+    "arguments": {"expect": {"args": {"kid~2/take": {"n": 2}}, "args_include": {"own.undo/tell": {}}}},
+    "attempts": {
+        "failures": [{"step": "kid~2~undo/take.undo", "attempt": 1, "raise": "X"}],
+        "expect": {
+            "attempts": {"kid~2/take": 1, "kid~2~undo/take.undo": 2},
+            "calls": [
+                *["kid/take", "kid~2/take", "own", "gate", "own.undo/tell"],
+                *["kid~2~undo/take.undo", "kid~2~undo/take.undo#2", "kid~2~undo/_run1.take.undo"],
+            ],
+        },
+    },
+    "failures of a successor": {
+        "failures": [{"step": "kid~2/take", "raise": "X"}],
+        "expect": {
+            "calls": [
+                *["kid/take", "kid~2/take", "kid~2/_run1.take.undo", "kid#2/take", "kid#2~2/take", "own"],
+                *["gate", "own.undo/tell", "kid#2~2~undo/take.undo", "kid#2~2~undo/_run1.take.undo"],
+            ]
+        },
+    },
+    "failures of what undoes": {
+        "failures": [{"step": "kid~2~undo/_run1.take.undo", "raise": "X"}],
+        "expect": {"status": "compensation_failed", "saga": {"failed": ["kid"], "undone": ["own"]}},
+    },
+    "mocks at a step": {
+        "mocks": {
+            "t.take": {"at": {"kid~2/take": {"return": "second"}}, "return": "first"},
+            "t.give": {"at": {"kid~2~undo/_run1.take.undo": {"raise": "X"}}},
+        },
+        "expect": {
+            "status": "compensation_failed",
+            "outputs": {"kid/take": "first", "kid~2/take": "second"},
+            "steps": {
+                "kid~2~undo/_run1.take.undo": "compensation_failed",
+                "kid~2~undo/take.undo": "compensated",
+            },
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("case", ADDRESSED.values(), ids=ADDRESSED)
+def test_the_steps_of_successors_and_of_what_undoes_a_child_are_addressed(
+    folder: Path, case: dict[str, Any]
+) -> None:
+    for name, document in {"chain": CHAIN, "family": FAMILY, "disown": DISOWN}.items():
+        (folder / f"{name}.yaml").write_text(document)
+    acts: dict[str, Any] = {name: {} for name in ("t.take", "t.give", "t.own", "t.tell")}
+    expect = {"status": "compensated", **case["expect"]}
+    file = {
+        "workflow": "./family.yaml",
+        "mocks": {**acts, "t.gate": {"raise": "X"}},
+        "cases": [{"case": "one", **case, "expect": expect}],
     }
     [result] = results(file, folder)
     assert (result["status"], wrong(result)) == ("passed", [])

@@ -12,7 +12,7 @@ from flowctl.document.loader import load_yaml
 from flowctl.testing.every import Variant, every_failure
 from flowctl.testing.reproducer import flow
 from flowctl.testing.running import Came, run
-from tests.case_helpers import ORDER, loaded, one, results, written
+from tests.case_helpers import CHAIN, ORDER, loaded, one, results, written
 
 EFFECTS = {
     "reservation": {
@@ -199,6 +199,39 @@ def test_a_reproducer_fails_alike_when_it_is_pasted(tmp_path: Path) -> None:
     for each in listed:
         [pasted] = load_yaml(each["reproducer"], "pasted")
         [again] = results({**file, "cases": [pasted]}, tmp_path, SILENT)
+        assert [mismatch["what"] for mismatch in again["mismatches"]] == [
+            mismatch["what"] for mismatch in each["mismatches"]
+        ]
+
+
+PARENT = """\
+dsl: 1
+name: parent
+steps:
+  - {id: kid, workflow: ./chain.yaml}
+  - {id: gate, activity: t.gate}
+"""
+
+
+def test_a_reproducer_fails_alike_also_where_a_childs_successor_or_what_undoes_it_fails(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "chain.yaml").write_text(CHAIN)
+    (tmp_path / "parent.yaml").write_text(PARENT)
+    file = {
+        "workflow": "./parent.yaml",
+        "mocks": {"t.take": {}, "t.give": {}, "t.gate": {"raise": "X"}},
+        "invariants": {"all is undone": "status == 'compensated'"},
+    }
+    case = {"case": "one", "every_failure": True, "expect": {"status": "compensated"}}
+    [result] = results({**file, "cases": [case]}, tmp_path)
+    listed = result["every_failure"]["broken"]
+    told = " ".join(each["failure"] for each in listed)
+    assert "kid~2/take times out" in told
+    assert "kid~2~undo/take.undo fails" in told
+    for each in listed:
+        [pasted] = load_yaml(each["reproducer"], "pasted")
+        [again] = results({**file, "cases": [pasted]}, tmp_path)
         assert [mismatch["what"] for mismatch in again["mismatches"]] == [
             mismatch["what"] for mismatch in each["mismatches"]
         ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from types import MappingProxyType
@@ -25,7 +26,7 @@ from flowctl.document.structure import mapping
 from flowctl.document.texts import texts_in
 from flowctl.errors import ExpressionError, InvalidInput, UsageError
 from flowctl.expressions import Expression, condition, parse, template
-from flowctl.model import ChildReference, Policy, Workflow, WorkflowStep
+from flowctl.model import ChildReference, ContinueStep, Policy, Workflow, WorkflowStep
 from flowctl.outline import outline
 from flowctl.path import Path
 from flowctl.plugins import Plugins
@@ -35,6 +36,14 @@ from flowctl.testing.events import Event
 from flowctl.testing.failures import Fault
 from flowctl.testing.mocks import Mock
 from flowctl.testing.running import Scenario, Subject
+
+_NUMBER = r"(?:[2-9]|[1-9][0-9]+)"
+_ATTEMPT = re.compile(rf"#{_NUMBER}\Z")
+_SUCCESSOR = re.compile(rf"~{_NUMBER}\Z")
+_CHILD = re.compile(rf"(?P<path>[^#~]+)(?:#{_NUMBER})?(?P<successor>~{_NUMBER})?(?P<undo>~undo)?\Z")
+"""A run of a child: of its first attempt or another, a successor of that, or what undoes it."""
+
+_RUNS = "CHILD#2 is a second attempt, CHILD~2 a successor, CHILD~undo what undoes it, if it can have any"
 
 Load = Callable[[Sequence[FilePath]], Plugins]
 """Plugins with those of more folders."""
@@ -222,7 +231,7 @@ class _Reader:
                 self._check_step(path, (*pointer, word, path), key=True)
         for word in ("order", "compensations", "waiting_for", "calls"):
             for index, path in enumerate(expect.get(word, ())):
-                self._check_step(path.partition("#")[0], (*pointer, word, index))
+                self._check_step(_ATTEMPT.sub("", path), (*pointer, word, index))
         for effect in expect.get("left", {}):
             if effect not in self.known_effects:
                 self._unknown_effect(effect, (*pointer, "left", effect))
@@ -252,25 +261,37 @@ class _Reader:
     # --- steps
 
     def _check_step(self, written: str, pointer: Pointer, *, key: bool = False) -> None:
-        """A path as in ``failures.label``: through children, to a step or its compensation."""
+        """A path as in ``failures.label``: through runs, to a step or its compensation."""
         *through, path = written.split("/")
         workflow = self.subject.workflow
-        for child in through:
-            here = outline(workflow).get(Path(child.partition("#")[0]).place)
-            step = here.step if here is not None else None
-            if child.startswith("~"):
-                continue
-            if not isinstance(step, WorkflowStep):
-                message = f"{workflow.name} has no child at {shown(child)}"
-                self.report.error("UnknownStep", pointer, message, key=key)
+        if through and _SUCCESSOR.match(through[0]) and _continues(workflow):
+            del through[0]
+        for run in through:
+            child = self._child(workflow, run)
+            if child is None:
+                message = f"{workflow.name} has no child at {shown(run)}"
+                hint = _RUNS if "#" in run or "~" in run else None
+                self.report.error("UnknownStep", pointer, message, hint=hint, key=key)
                 return
-            workflow = self.subject.documents[self.subject.pins[workflow.digest][step.child.text]]
+            workflow = child
         places = _places(workflow)
         if Path(path).place not in places:
             hint = did_you_mean(Path(path).place, places, "there are")
             self.report.error(
                 "UnknownStep", pointer, f"{workflow.name} has no step {shown(path)}", hint=hint, key=key
             )
+
+    def _child(self, workflow: Workflow, run: str) -> Workflow | None:
+        """The document of a child of ``workflow``, if it can have a run that is called so."""
+        named = _CHILD.match(run)
+        found = _children(workflow).get(Path(named["path"]).place) if named is not None else None
+        if named is None or found is None:
+            return None
+        reference, can_be_undone = found
+        child = self.subject.documents[self.subject.pins[workflow.digest][reference.text]]
+        if (named["undo"] and not can_be_undone) or (named["successor"] and not _continues(child)):
+            return None
+        return child
 
     # --- activities
 
@@ -399,3 +420,19 @@ def _places(workflow: Workflow) -> frozenset[str]:
 
 def _can_be_undone(step: Any) -> bool:
     return step.compensation is not None or isinstance(step, WorkflowStep)
+
+
+def _children(workflow: Workflow) -> dict[str, tuple[ChildReference, bool]]:
+    """The children that steps run or are undone by, by place, and whether what they do can be undone."""
+    found: dict[str, tuple[ChildReference, bool]] = {}
+    for place, here in outline(workflow).items():
+        undo = here.step.compensation if here.step is not None else None
+        if isinstance(here.step, WorkflowStep):
+            found[place] = here.step.child, undo is not None and undo.rollback
+        if undo is not None and undo.child is not None:
+            found[f"{place}.undo"] = undo.child, False
+    return found
+
+
+def _continues(workflow: Workflow) -> bool:
+    return any(isinstance(here.step, ContinueStep) for here in outline(workflow).values())

@@ -75,6 +75,8 @@ _SAY: Mapping[tuple[str, str], str] = {
 
 
 def label(root: str, run_id: str, path: str) -> str:
-    """What a test calls a step: its path; in a child of the run ``root``, after the path of the child."""
+    """What a test calls a step: its path; in a child of the run ``root``, after the path of the child, with
+    what ids have behind it: ``#2`` for an attempt, ``~2`` for a successor, ``~undo`` for what undoes it.
+    """
     inside = run_id.removeprefix(root).removeprefix("/")
     return f"{inside}/{path}" if inside else str(path)
