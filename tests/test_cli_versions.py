@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from pathlib import Path
 
 import pytest
 
+from flowctl.backends import open_backend
+from flowctl.document import load
 from flowctl.journal.opening import connect
 from tests.cli_helpers import ORDER, SHOP, Flowctl, caller
+from tests.function_helpers import PLUGIN
 
 
 def version(number: int, *changes: str) -> str:
@@ -95,6 +99,39 @@ def test_where_there_is_nothing_to_ask_nobody_is_asked(
     assert flowctl("deploy", *arguments).code == 0
 
 
+CHILD = "dsl: 1\nname: child\nsteps: [{sleep: 1s}]\n"
+
+
+def parent(number: int, child: str) -> str:
+    """A document that waits, and then runs a child."""
+    steps = f"steps:\n  - wait_for_signal: go\n  - {{id: c, workflow: {child}}}\n"
+    return f"dsl: 1\nname: parent\nversion: {number}\nsignals: {{go: {{}}}}\n{steps}"
+
+
+@pytest.fixture
+def family(flowctl: Flowctl, folder: Path) -> str:
+    """A run that waits before it runs a child in a file; ``file.yaml`` and ``name.yaml`` have it as well."""
+    (folder / "child.yaml").write_text(CHILD)
+    (folder / "parent.yaml").write_text(parent(1, "./child.yaml"))
+    (folder / "file.yaml").write_text(parent(2, "./child.yaml"))
+    (folder / "name.yaml").write_text(parent(3, "child"))
+    flowctl("run", "parent.yaml", "--id", "parent-1", "--wait", "0s")
+    return "parent-1"
+
+
+def test_a_document_with_a_child_in_a_file_is_not_deployed(flowctl: Flowctl, family: str) -> None:
+    said = flowctl("deploy", "order.yaml", "file.yaml")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(
+        "error[UnknownWorkflow]: the child './child.yaml' is a file, and a deployed workflow has no folder"
+        " (file.yaml:7:23), deploy the child too, and refer to it by its name\n"
+    )
+    assert flowctl("deploy", "parent.yaml").code == 2, "also if a run has made its text known"
+    assert flowctl("workflows", "--json").json == []
+    assert flowctl("deploy", "name.yaml", "child.yaml").code == 0
+    assert flowctl("run", "parent", "--wait", "0s").code == 3
+
+
 # --- migrate
 
 
@@ -139,6 +176,49 @@ def test_check_only_says_whether_it_fits(flowctl: Flowctl, waiting: str) -> None
     assert (said.code, said.json["fits"], said.json["path"]) == (5, False, "reserve")
     assert "does not fit" in flowctl("migrate", waiting, "--to", "misfit.yaml", "--check").out
     assert flowctl("status", waiting, "--json").json["version"] == 1
+
+
+def test_check_looks_for_children_as_migrate_does(flowctl: Flowctl, family: str) -> None:
+    for check in (["--check"], []):
+        said = flowctl("migrate", family, "--to", "name.yaml", "--json", *check)
+        assert (said.code, said.json["error"]["code"]) == (4, "NotFound")
+        assert "no workflow child is deployed" in said.json["error"]["message"]
+    flowctl("deploy", "child.yaml")
+    for target in ("name.yaml", "file.yaml"):
+        assert flowctl("migrate", family, "--to", target, "--check").code == 0
+        assert flowctl("migrate", family, "--to", target).code == 0
+
+
+def test_check_refuses_a_version_that_was_deployed_with_a_child_in_a_file(
+    flowctl: Flowctl, family: str, folder: Path
+) -> None:
+    """Registries of before have some."""
+    loaded = load((folder / "file.yaml").read_text(), "file.yaml")
+    with contextlib.closing(open_backend(str(folder / ".flowctl" / "flowctl.db"))) as backend:
+        backend.deploy(loaded.workflow, loaded.source)
+    for line in (
+        ["migrate", family, "--to", "2", "--check"],
+        ["migrate", family, "--to", "2"],
+        ["run", "parent"],
+    ):
+        said = flowctl(*line)
+        assert (said.code, said.out) == (2, "")
+        assert "the deployed workflow parent refers to the file ./child.yaml" in said.err
+
+
+def test_check_looks_for_activities_as_migrate_does(flowctl: Flowctl, waiting: str, folder: Path) -> None:
+    (folder / "new.yaml").write_text(version(4, "activity: shop.ship", "activity: shop.send"))
+    for check in (["--check"], []):
+        said = flowctl("migrate", waiting, "--to", "new.yaml", "--json", *check)
+        assert (said.code, said.json["error"]["code"]) == (2, "UnknownActivity")
+
+
+def test_check_knows_the_functions_of_plugins(flowctl: Flowctl, waiting: str, folder: Path) -> None:
+    (folder / "plugins" / "doubling.py").write_text(PLUGIN)
+    (folder / "new.yaml").write_text(version(4, "steps.reserve.output.item }}", "double('lamp') }}"))
+    flowctl("deploy", "new.yaml")
+    assert flowctl("migrate", waiting, "--to", "4", "--check").code == 0
+    assert flowctl("migrate", waiting, "--to", "4").code == 0
 
 
 def test_check_is_not_in_the_way_of_whoever_drives_the_run(

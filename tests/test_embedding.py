@@ -615,6 +615,26 @@ def test_children_are_found_beside_a_file_and_among_what_is_deployed(tmp_path: P
     assert play(scene) == [{"answer": 42}, {"answer": 42}]
 
 
+def test_what_has_a_child_in_a_file_is_not_deployed(tmp_path: Path) -> None:
+    (tmp_path / "quick.yaml").write_text(QUICK)
+    text = "{dsl: 1, name: parent, steps: [{id: child, workflow: ./quick.yaml}]}"
+    (tmp_path / "parent.yaml").write_text(text)
+    written = Workflow("written").workflow("child", "./quick.yaml")
+    by_way_of = Workflow("grandparent").workflow("w", written)
+
+    async def scene(engine: Engine) -> None:
+        await engine.run("parent.yaml")
+        for source in ("parent.yaml", text, written, by_way_of):
+            with pytest.raises(InvalidDocument) as raised:
+                await engine.deploy(source)
+            [found] = raised.value.diagnostics
+            assert (found.code, "by its name" in str(found.hint)) == ("UnknownWorkflow", True)
+        assert await engine.workflows() == []
+        assert await engine.run(written) == {"answer": 42}
+
+    play(scene)
+
+
 def test_a_workflow_brings_the_children_that_it_was_given() -> None:
     innermost = Workflow("innermost").return_("deep")
     child = Workflow("child", version=3).workflow("it", innermost)

@@ -263,9 +263,11 @@ def test_a_document_is_started_only_by_those_who_may_deploy(served: Served) -> N
 def test_a_document_over_http_names_no_file(served: Served, tmp_path: Path) -> None:
     (tmp_path / "child.yaml").write_text(ORDER.format(version=1))
     source = f"dsl: 1\nname: parent\nversion: 1\nsteps:\n  - id: c\n    workflow: {tmp_path}/child.yaml\n"
-    answer = served.ask("POST", "/api/v1/workflows", json={"source": source})
-    assert answer.status_code == 422
-    assert "folder" in answer.json()["detail"]
+    for path, body in (("workflows", {"source": source}), ("runs", {"document": source})):
+        answer = served.ask("POST", f"/api/v1/{path}", json=body)
+        assert answer.status_code == 422
+        [found] = answer.json()["details"]["errors"]
+        assert (found["code"], found["line"], "folder" in found["message"]) == ("UnknownWorkflow", 6, True)
 
 
 SECRET = """

@@ -79,13 +79,17 @@ class Finder:
             return self.deployed(reference)
         return self.read(reference, source), source
 
-    def read(self, name: str, source: str) -> Workflow:
-        """The document with this text; ``name`` is what messages call it. ``InvalidDocument``."""
-        workflow = self._backend.known_document(source)
+    def read(self, name: str, source: str, *, to_deploy: bool = False) -> Workflow:
+        """The document with this text; ``name`` is what messages call it. ``InvalidDocument``.
+
+        One ``to_deploy`` is checked also if it is known: there are no files where it is going.
+        """
+        workflow = self._backend.known_document(source) if not to_deploy else None
         if workflow is None:
             from flowctl import document
 
-            loaded = document.load(source, name, functions=self._vocabulary())
+            world = document.REGISTRY if to_deploy else document.NOWHERE
+            loaded = document.load(source, name, functions=self._vocabulary(), world=world)
             workflow = loaded.workflow
             if loaded.warnings:
                 self._remark(loaded.warnings)

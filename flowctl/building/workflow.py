@@ -170,7 +170,7 @@ class Workflow(Steps):
         again and again: what was found last is kept.
         """
         said, data = self._say()
-        surroundings = (functions, world.activities, world.complete, world.folder)
+        surroundings = (functions, *world)
         key = (
             values.encode(data),
             tuple(said.mistakes.items()),

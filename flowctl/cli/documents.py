@@ -147,7 +147,8 @@ def _show(found: Sequence[Diagnostic | _Unreadable], files: Sequence[str]) -> No
 def deploy(invocation: Invocation, files: Sequence[str], force: bool) -> None:
     """Register documents under their names and versions.
 
-    All files are checked before the first is registered. A version once deployed cannot change.
+    All files are checked before the first is registered. A version once deployed cannot change. Its children
+    are deployed too: it refers to them by their names, not to files.
 
     First it shows which open runs of these workflows could be migrated to the new version. They go on with
     their own document in any case; on a terminal, if there is one that could not, you are asked.
@@ -175,7 +176,8 @@ def _load_all(files: Sequence[str], plugins: Plugins) -> list[Loaded]:
     loaded, mistakes = [], []
     for file in files:
         try:
-            loaded.append(document.load(document.read(Path(file)), file, functions=plugins.vocabulary))
+            text, functions = document.read(Path(file)), plugins.vocabulary
+            loaded.append(document.load(text, file, functions=functions, world=document.REGISTRY))
         except InvalidDocument as error:
             mistakes += error.diagnostics
     if mistakes:

@@ -14,6 +14,8 @@ from flowctl.errors import DoesNotFit
 
 if TYPE_CHECKING:
     from flowctl.backends import Backend
+    from flowctl.document.closure import Closure
+    from flowctl.model import Workflow
 
 
 @click.command(cls=Command)
@@ -33,12 +35,14 @@ def migrate(invocation: Invocation, reference: str, target: str, check: bool) ->
     from flowctl.cli.starting import is_file, read_source
 
     source = read_source(target) if is_file(target) else None
-    with invocation.existing(executes=not check) as backend:
+    with invocation.existing(executes=True) as backend:
         run_id = backend.resolve(reference)
         name = target if source is not None else _deployed_name(backend, run_id, target)
+        workflow, text, children = _document(invocation, backend, name, source)
         if check:
-            return _tell(invocation, _verdict(invocation, backend, run_id, name, source))
-        return _migrate(invocation, backend, run_id, name, source)
+            return _tell(invocation, backend.verdict(run_id, workflow))
+        answer = backend.migrate(run_id, workflow, text, children)
+        return accepted(invocation, backend, answer, f"goes on with {workflow.name}@{workflow.version}")
 
 
 def _deployed_name(backend: Backend, run_id: str, target: str) -> str:
@@ -48,13 +52,18 @@ def _deployed_name(backend: Backend, run_id: str, target: str) -> str:
     return f"{backend.status(run_id, count=0)['workflow']}@{target}"
 
 
-def _verdict(
-    invocation: Invocation, backend: Backend, run_id: str, name: str, source: str | None
-) -> dict[str, Any]:
-    from flowctl.cli.starting import find
+def _document(
+    invocation: Invocation, backend: Backend, name: str, source: str | None
+) -> tuple[Workflow, str, Closure | None]:
+    """What a run is to go on with: a document that can be executed here, its text and its children.
+    ``InvalidDocument``, ``NotFound``, ``UsageError``, ``UnknownActivity``.
+    """
+    from flowctl.cli.starting import check_activities, closure_of, find
 
-    workflow, _ = find(invocation, backend, name, source)
-    return backend.verdict(run_id, workflow)
+    workflow, text = find(invocation, backend, name, source)
+    children = closure_of(invocation, backend, workflow, Path(name).parent if source is not None else None)
+    check_activities(workflow, invocation.plugins.activities, invocation.settings.plugins_dirs)
+    return workflow, text, children
 
 
 def _tell(invocation: Invocation, verdict: dict[str, Any]) -> int:
@@ -65,16 +74,6 @@ def _tell(invocation: Invocation, verdict: dict[str, Any]) -> int:
 
         output.show(verdicts([verdict]))
     return 0 if verdict["fits"] else DoesNotFit.exit_code
-
-
-def _migrate(invocation: Invocation, backend: Backend, run_id: str, name: str, source: str | None) -> int:
-    from flowctl.cli.starting import check_activities, closure_of, find, is_file
-
-    workflow, text = find(invocation, backend, name, source)
-    children = closure_of(invocation, backend, workflow, Path(name).parent if is_file(name) else None)
-    check_activities(workflow, invocation.plugins.activities, invocation.settings.plugins_dirs)
-    answer = backend.migrate(run_id, workflow, text, children)
-    return accepted(invocation, backend, answer, f"goes on with {workflow.name}@{workflow.version}")
 
 
 @click.command(cls=Command)

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowctl import values
 from flowctl.document.build import assemble, build, signals
-from flowctl.document.world import NOWHERE, World
+from flowctl.document.world import NOWHERE, REGISTRY, World
 from flowctl.errors import InvalidDocument
 from flowctl.expressions import FUNCTIONS, Function
 from flowctl.model import Signal, Workflow
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NOWHERE",
+    "REGISTRY",
     "Loaded",
     "World",
     "build",

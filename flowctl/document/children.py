@@ -2,7 +2,8 @@
 
 A reference such as ``./ship.yaml`` is beside the document that says so. Only as much of a child is read as
 its parent must know; what is wrong inside it is said when it is checked itself. A name is looked up in a
-registry, which nobody has here: it is not judged.
+registry, which nobody has here: it is not judged. What is deployed has nothing beside it: a version once
+deployed is taken for ever, so one that refers to a file, and could never be started, is a mistake.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from flowctl.document.names import input_type
 from flowctl.document.signatures import Parameter, Signature
 from flowctl.document.spelling import closest
 from flowctl.document.types import UNKNOWN, Type, of_schema
+from flowctl.document.world import World
 from flowctl.errors import InvalidDocument, UsageError
 
 FILE = re.compile(r"\.(ya?ml|json)\Z")
@@ -35,10 +37,11 @@ class Missing(NamedTuple):
 
 
 class Children:
-    """The children of a document in ``folder``. Without one, nothing is known of them."""
+    """The children of a document in a world. Where nobody knows its folder, nothing is known of them."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, world: World) -> None:
+        self._folder = world.folder
+        self._deployed = world.deployed
         self._found: dict[str, Signature | Missing | None] = {}
 
     def signature(self, reference: Any) -> Signature | None:
@@ -52,11 +55,20 @@ class Children:
         return found if isinstance(found, Missing) else None
 
     def _find(self, reference: Any) -> Signature | Missing | None:
-        if self._folder is None or not isinstance(reference, str) or not FILE.search(reference):
+        if not isinstance(reference, str) or not FILE.search(reference):
+            return None
+        if self._deployed:
+            return _not_deployable(reference)
+        if self._folder is None:
             return None
         if reference not in self._found:
             self._found[reference] = _read(reference, self._folder)
         return self._found[reference]
+
+
+def _not_deployable(reference: str) -> Missing:
+    hint = "deploy the child too, and refer to it by its name"
+    return Missing(f"the child {reference!r} is a file, and a deployed workflow has no folder", hint)
 
 
 def _read(reference: str, folder: Path) -> Signature | Missing:

@@ -27,7 +27,7 @@ class Subject:
         self.texts = texts
         self.world = world
         self.signatures = Signatures(world.activities or {})
-        self.children = Children(world.folder)
+        self.children = Children(world)
         self.entries = mapping(data.get("activities"))
         self.signals = mapping(data.get("signals"))
         self.life = duration(data.get("timeout")) or parse_duration(DEFAULT_TIMEOUT)

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 class World(NamedTuple):
     """``activities`` are the registered ones by name, None if unknown; a signature may be missing.
     ``complete``: there are no others. ``folder`` is where the document is, None if nobody knows.
+    ``deployed``: it is found in a registry, where no file is beside it.
     """
 
     activities: Mapping[str, Activity | None] | None = None
     complete: bool = True
     folder: Path | None = None
+    deployed: bool = False
 
 
 NOWHERE = World()
 """Where nothing is known, and so nothing that is not in the document is judged."""
+
+REGISTRY = World(deployed=True)
+"""The same of a document that is to be deployed: its children must be, too."""

@@ -159,14 +159,14 @@ class Engine:
     async def deploy(self, workflow: Source) -> bool:
         """Register a document under its name and version, to be started by them; False if it was there. The
         children that a ``Workflow`` was given are registered with it.
-        ``VersionTaken`` if that version has other content, ``InvalidDocument``.
+        ``VersionTaken`` if that version has other content, ``InvalidDocument``, also for children in files.
         """
 
         def deploy(backend: Backend) -> bool:
             assert self._documents is not None
-            for child in self._documents.children(workflow).values():
+            read, text, _ = self._documents.read(workflow, to_deploy=True)
+            for child in self._documents.children(workflow, to_deploy=True).values():
                 backend.deploy(child.workflow, child.source)
-            read, text, _ = self._documents.read(workflow)
             return backend.deploy(read, text)
 
         return await self._ask(deploy)

@@ -136,12 +136,12 @@ class Documents:
         self._remarked: set[str] = set()
         self._finder = Finder(backend, lambda: plugins.vocabulary, warn=_log.warning, remark=_remark)
 
-    def read(self, source: Source) -> tuple[Model, str, Path | None]:
-        """A document, its text, and the folder that it refers to others from. ``InvalidDocument``,
-        ``NotFound``, ``UsageError``.
+    def read(self, source: Source, *, to_deploy: bool = False) -> tuple[Model, str, Path | None]:
+        """A document, its text, and the folder that it refers to others from. ``InvalidDocument``, also if it
+        is ``to_deploy`` and cannot be; ``NotFound``, ``UsageError``.
         """
         if isinstance(source, Workflow):
-            loaded = self._load(source)
+            loaded = self._load(source, to_deploy)
             return loaded.workflow, loaded.source, source.folder
         if not isinstance(source, str | os.PathLike):
             raise UsageError(
@@ -149,21 +149,21 @@ class Documents:
             )
         name = os.fspath(source)
         if is_text(name):
-            return self._finder.read("the text", name), name, Path()
+            return self._finder.read("the text", name, to_deploy=to_deploy), name, Path()
         if isinstance(source, os.PathLike) or is_file(name):
             from flowctl import document
 
             text = document.read(Path(name))
-            return self._finder.read(name, text), text, Path(name).parent
+            return self._finder.read(name, text, to_deploy=to_deploy), text, Path(name).parent
         return *self._finder.deployed(name), None
 
-    def children(self, source: Source) -> dict[str, Loaded]:
-        """The workflows that a ``Workflow`` was given as children, by reference."""
+    def children(self, source: Source, *, to_deploy: bool = False) -> dict[str, Loaded]:
+        """The workflows that a ``Workflow`` was given as children, by reference. ``InvalidDocument``."""
         given = source.children() if isinstance(source, Workflow) else {}
-        return {reference: self._load(child) for reference, child in given.items()}
+        return {reference: self._load(child, to_deploy) for reference, child in given.items()}
 
-    def _load(self, source: Workflow) -> Loaded:
-        world = World(self._plugins.activities, complete=False, folder=source.folder)
+    def _load(self, source: Workflow, to_deploy: bool) -> Loaded:
+        world = World(self._plugins.activities, complete=False, folder=source.folder, deployed=to_deploy)
         loaded = source.load(functions=self._plugins.vocabulary, world=world)
         if loaded.workflow.digest not in self._remarked:
             self._remarked.add(loaded.workflow.digest)

@@ -51,7 +51,8 @@ def read(ask: Ask, source: str) -> Workflow:
     """A document that came over HTTP. ``InvalidDocument``."""
     from flowctl import document
 
-    return document.load(source, "the document", functions=ask.app.vocabulary).workflow
+    functions, world = ask.app.vocabulary, document.REGISTRY
+    return document.load(source, "the document", functions=functions, world=world).workflow
 
 
 def deployed(backend: Backend, reference: str) -> tuple[Workflow, str]:
