@@ -17,7 +17,7 @@ import pytest
 import sqlite_utils
 
 from flowctl.errors import InternalError, NotFound, StorageError, UsageError
-from flowctl.journal import Change, database, files, migrations
+from flowctl.journal import Change, Fenced, database, files, lock, migrations
 from flowctl.journal.database import Database
 from flowctl.journal.lock import Mutex
 from flowctl.journal.sqlite import SqliteJournal
@@ -576,3 +576,52 @@ def test_who_waits_in_vain_for_the_mutex_is_told(path: Path, monkeypatch: pytest
         with pytest.raises(StorageError, match="another process"):
             SqliteJournal.open(path)
     assert not path.exists()
+
+
+# --- sessions that were silent
+
+
+def silent(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have somebody else declare all sessions dead."""
+    with monkeypatch.context() as patch, opened(path) as other:
+        patch.setattr(lock, "LEASE", -1)
+        assert other.reap()
+
+
+def given_back(journal: SqliteJournal) -> None:
+    journal.commit([Change(claimed(journal), [], release=True)])
+
+
+def test_a_session_that_was_declared_dead_when_it_had_nothing_goes_on_as_another(
+    path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back(journal)
+    silent(path, monkeypatch)
+    run = journal.claim("order-1")
+    assert run is not None
+    append(journal, run, "a")
+    assert paths(journal) == ["a"]
+    silent(path, monkeypatch)
+    with pytest.raises(Fenced):
+        append(journal, run, "b")
+
+
+def test_a_worker_hears_that_it_was_declared_dead_although_it_had_nothing(
+    path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back(journal)
+    journal.enlist()
+    silent(path, monkeypatch)
+    with pytest.raises(Fenced):
+        journal.claim("order-1")
+
+
+def test_a_run_is_accepted_and_claimed_by_a_session_that_was_silent(
+    path: Path, journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back(journal)
+    silent(path, monkeypatch)
+    run, created = journal.create(new_run("order-2"), claim=True)
+    assert created
+    append(journal, run, "a")
+    assert paths(journal, "order-2") == ["a"]

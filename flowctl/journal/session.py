@@ -32,6 +32,7 @@ class Session:
 
     def __init__(self, folder: str) -> None:
         self.id = os.urandom(16).hex()
+        self.of_worker = False
         self._life = SignOfLife(folder, self.id)
 
     def enter(self, connection: sqlite3.Connection) -> None:
@@ -43,6 +44,7 @@ class Session:
 
     def enlist(self, connection: sqlite3.Connection) -> None:
         """Be a worker's."""
+        self.of_worker = True
         connection.execute("UPDATE sessions SET worker = 1 WHERE id = ?", (self.id,))
 
     def beat(self) -> None:

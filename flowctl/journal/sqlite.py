@@ -164,14 +164,15 @@ class SqliteJournal(SqliteReader):
     # --- runs
 
     def create(self, run: Run, *, claim: bool = False) -> tuple[Run, bool]:
-        session = self._joined() if claim else None
+        if claim:
+            self._joined()
         with self._db.transaction() as connection:
             existing = self.run(run.id)
             if existing is not None:
                 return existing, False
             created = accepted(run, connection.execute(_LAST).fetchone()[1] + 1)
-            if session is not None:
-                session.fence(connection)
+            if claim:
+                self._fenced(connection)
                 created = self._claimed(created)
             _insert_runs(connection, [run_to_row(created)])
         return created, True
@@ -197,9 +198,9 @@ class SqliteJournal(SqliteReader):
                 return self._claimed(run)
             if is_alive(self._db.sessions, run.session):
                 return None
-        session = self._joined()
+        self._joined()
         with self._db.transaction() as connection:
-            session.fence(connection)
+            session = self._fenced(connection)
             run = self.run(run_id)
             if run is None:
                 raise refusals.run_not_found(run_id)
@@ -295,16 +296,34 @@ class SqliteJournal(SqliteReader):
         assert session is not None, "whoever waits for its turn gets it, or an error"
         return session
 
+    def _fenced(self, connection: sqlite3.Connection) -> Session:
+        """The session, which may write. One that was declared dead when it had nothing has lost nothing, and
+        is made anew: who claims a run for a moment, now and then, is silent in between. But a worker is to
+        know. ``Fenced``.
+        """
+        session = self._joined()
+        try:
+            session.fence(connection)
+        except Fenced:
+            if self._tallies or session.of_worker:
+                raise
+            self.begin_anew()
+            session = self._enter(connection)
+        return session
+
     def _join(self, *, wait: bool) -> Session | None:
         """Become a session; None if that would mean waiting."""
         if not self._db.begin(wait=wait):
             return None
         with self._db.work() as connection:
-            fence_dead(self._db.sessions, connection, None)
-            self._session = Session(self._db.sessions)
-            self._session.enter(connection)
-            [(self._heard,)] = connection.execute(_LAST_MESSAGE).fetchall()
-        return self._session
+            return self._enter(connection)
+
+    def _enter(self, connection: sqlite3.Connection) -> Session:
+        fence_dead(self._db.sessions, connection, None)
+        session = self._session = Session(self._db.sessions)
+        session.enter(connection)
+        [(self._heard,)] = connection.execute(_LAST_MESSAGE).fetchall()
+        return session
 
     def close(self) -> None:
         session, self._session = self._session, None
