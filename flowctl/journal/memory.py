@@ -269,9 +269,11 @@ class MemoryJournal:
             run = self.run(message.run_id)
             if run is None:
                 raise refusals.run_not_found(message.run_id)
-            for known in self.inbox(run.id):
-                if message.dedup_id is not None and known.dedup_id == message.dedup_id:
-                    return known, False
+            chain = self._all() if message.dedup_id is not None else ()
+            for member in (each for each in chain if each.workflow_id == run.workflow_id):
+                for known in self.inbox(member.id):
+                    if known.dedup_id == message.dedup_id:
+                        return msgspec.structs.replace(known, run_id=run.id), False
             if run.status in ENDED:
                 raise refusals.run_closed(run.id, run.status)
             return self._put(run, message), True

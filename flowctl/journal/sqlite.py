@@ -69,6 +69,7 @@ _INSERT_MESSAGE = (
 )
 _INSERT_ENTRIES = "INSERT INTO entries (seq, run, path, kind, attempt, generation, at, data, hash) VALUES "
 _ENTRY = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_OF_CHAIN = "WHERE dedup_id = ? AND run IN (SELECT key FROM runs WHERE workflow_id = ?)"
 _LAST_MESSAGE = "SELECT ifnull(max(seq), 0) FROM inbox"
 _KEYS = "SELECT key FROM runs "
 _INSERT_DOCUMENT = (
@@ -179,13 +180,14 @@ class SqliteJournal(SqliteReader):
 
     def deliver(self, message: Message) -> tuple[Message, bool]:
         with self._db.transaction() as connection:
-            run = self._db.row("SELECT key, status FROM runs WHERE id = ?", (message.run_id,))
+            run = self._db.row("SELECT key, status, workflow_id FROM runs WHERE id = ?", (message.run_id,))
             if run is None:
                 raise refusals.run_not_found(message.run_id)
-            key, status = run
-            known = self._db.row(MESSAGE + "WHERE run = ? AND dedup_id = ?", (key, message.dedup_id))
-            if known is not None:
-                return message_from_row(message.run_id, known), False
+            key, status, chain = run
+            if message.dedup_id is not None:
+                known = self._db.row(MESSAGE + _OF_CHAIN, (message.dedup_id, chain))
+                if known is not None:
+                    return message_from_row(message.run_id, known), False
             if status in ENDED:
                 raise refusals.run_closed(message.run_id, status)
             seq = _put(connection, key, message)

@@ -484,7 +484,16 @@ class Messages:
         journal.deliver(signal("order-1"))
         assert len(journal.inbox("order-1")) == 2
 
-    def test_a_dedup_id_is_of_one_run(self, store: Store) -> None:
+    def test_a_dedup_id_is_of_one_chain(self, store: Store) -> None:
+        journal = store.open()
+        for run_id in ("order-1", "order-1~2"):
+            journal.create(new_run(run_id))
+        first, _ = journal.deliver(signal("order-1", dedup_id="once"))
+        again, new = journal.deliver(signal("order-1~2", dedup_id="once"))
+        assert (again, new) == (msgspec.structs.replace(first, run_id="order-1~2"), False)
+        assert journal.inbox("order-1~2") == []
+
+    def test_a_dedup_id_is_of_no_other_run(self, store: Store) -> None:
         journal = store.open()
         for run_id in ("order-1", "order-2"):
             journal.create(new_run(run_id))
