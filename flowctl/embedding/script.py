@@ -70,12 +70,16 @@ class _Script:
     ) -> Any:
         """Its output; ``RunError``."""
         settings, plugins = setup.load()
-        opened = open_backend(settings.database, plugins=plugins, settings=settings.defaults)
-        with contextlib.closing(opened) as backend:
-            request = Documents(backend, plugins).request(workflow, input, id, principal)
-            self.run_id, _ = backend.start(request, claim=True)
-            drive = _elsewhere(backend.drive) if _in_a_loop() else backend.drive
-            return output_of(drive(self.run_id, wait=wait, reins=Reins()))
+        reins = Reins()
+
+        def driven() -> Any:
+            opened = open_backend(settings.database, plugins=plugins, settings=settings.defaults)
+            with contextlib.closing(opened) as backend:
+                request = Documents(backend, plugins).request(workflow, input, id, principal)
+                self.run_id, _ = backend.start(request, claim=True)
+                return output_of(backend.drive(self.run_id, wait=wait, reins=reins))
+
+        return _elsewhere(driven, reins) if _in_a_loop() else driven()
 
 
 def _patience(wait: str | timedelta | None) -> int:
@@ -91,16 +95,12 @@ def _in_a_loop() -> bool:
     return True
 
 
-def _elsewhere(drive: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+def _elsewhere(driven: Callable[[], Any], reins: Reins) -> Any:
     """The same in a thread of its own, awaited here."""
-
-    def driven(run_id: str, *, wait: int, reins: Reins) -> dict[str, Any]:
-        with ThreadPoolExecutor(1, thread_name_prefix="flowctl run") as thread:
-            driving = thread.submit(drive, run_id, wait=wait, reins=reins)
-            try:
-                return driving.result()
-            except KeyboardInterrupt:
-                reins.stop()  # leaving the block waits for it
-                raise
-
-    return driven
+    with ThreadPoolExecutor(1, thread_name_prefix="flowctl run") as thread:
+        driving = thread.submit(driven)
+        try:
+            return driving.result()
+        except KeyboardInterrupt:
+            reins.stop()  # leaving the block waits for it
+            raise

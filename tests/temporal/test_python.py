@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,3 +31,11 @@ def test_an_engine_executes_runs_in_a_thread_of_its_own(
             assert (await waits.wait())["error"]["message"] == "never mind"
 
     asyncio.run(play())
+
+
+def test_a_script_may_run_a_workflow_where_a_loop_runs_already_as_in_a_notebook(server: Server) -> None:
+    async def cell() -> Any:
+        text = "dsl: 1\nname: adds\nsteps: [{set: {sum: '${{ 1 + 1 }}'}}]\noutput: ${{ vars.sum }}\n"
+        return flowctl.run(text, db=server.url(task_queue="notebook"))
+
+    assert asyncio.run(cell()) == 2
