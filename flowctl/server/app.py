@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from flowctl import values
-from flowctl.backends import Backend, open_backend
+from flowctl.backends import Backend, open_backend, replays
 from flowctl.errors import FlowctlError, InternalError, StorageError, UsageError
 from flowctl.server import openapi, streams
 from flowctl.server.access import Access
@@ -59,6 +59,9 @@ SECURITY = {
 }
 """Headers of every answer."""
 
+REMOTE = os.path.join(".flowctl", "temporal")
+"""Beside what tokens are kept of runs that are not in a file here."""
+
 PICTURE = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """The policy of a picture, which has its style inside, when somebody opens it by itself."""
 
@@ -76,9 +79,9 @@ def serve_app(
     """The API and the dashboard as an ASGI application, to be run by itself or mounted in another one.
 
     ``db`` is what ``--db`` takes, or a backend. ``access`` says who may enter: without it, those with a token
-    of the file beside the database, which is made if it is not there. ``hosts`` are the names that the
-    application is reached by. ``plugins`` must be those of the workers: without the activities that a
-    document names, nobody can start a run of it. ``UsageError``, ``StorageError``.
+    of the file beside the database, or of ``REMOTE``, which is made if it is not there. ``hosts`` are the
+    names that the application is reached by. ``plugins`` must be those of the workers: without the activities
+    that a document names, nobody can start a run of it. ``UsageError``, ``StorageError``.
     """
     from flowctl.journal.opening import path_of
     from flowctl.plugins import load
@@ -86,8 +89,9 @@ def serve_app(
     known = plugins if plugins is not None else load([])
     backend = open_backend(db, plugins=known, settings=settings) if isinstance(db, str) else db
     if access is None:
-        in_memory = not isinstance(db, str) or db == "memory:"
-        access = Access.in_memory() if in_memory else Access.beside(os.path.realpath(path_of(str(db))))
+        access = Access.in_memory()
+        if isinstance(db, str) and db != "memory:":
+            access = Access.beside(os.path.realpath(REMOTE if replays(db) else path_of(db)))
     return App(
         backend,
         access,
