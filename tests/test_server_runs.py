@@ -86,6 +86,24 @@ def test_the_same_key_finds_the_same_run_and_other_input_is_a_conflict(client: h
     assert code_of(client.post("/api/v1/runs", json=other, headers=headers)) == "RunIdConflict"
 
 
+def test_the_same_key_with_another_document_is_a_conflict(client: httpx.Client) -> None:
+    headers, body = {"idempotency-key": "one document"}, {"workflow": "order"}
+    first = json_of(client.post("/api/v1/runs", json=body, headers=headers), 201)
+    for document in (SECRET, ORDER.format(version=1) + "# said otherwise\ndescription: another\n"):
+        answer = client.post("/api/v1/runs", json={"document": document}, headers=headers)
+        assert json_of(answer, 409)["code"] == "RunIdConflict"
+    assert json_of(client.post("/api/v1/runs", json=body, headers=headers)) == first | {"created": False}
+
+
+def test_a_key_and_an_id_are_not_taken_together(client: httpx.Client) -> None:
+    headers = {"idempotency-key": "and an id"}
+    first = json_of(client.post("/api/v1/runs", json={"workflow": "order"}, headers=headers), 201)
+    for run_id in ("another", first["id"]):
+        answer = client.post("/api/v1/runs", json={"workflow": "order", "id": run_id}, headers=headers)
+        assert json_of(answer, 422)["code"] == "UsageError"
+    assert code_of(client.get("/api/v1/runs/another")) == "RunNotFound"
+
+
 def test_keys_of_different_clients_are_different(served: Served, client: httpx.Client) -> None:
     headers = {"idempotency-key": "shared"}
     one = client.post("/api/v1/runs", json={"workflow": "order"}, headers=headers)

@@ -207,20 +207,28 @@ def _start(backend: Backend, ask: Ask) -> Any:
     else:
         workflow, source = documents.deployed(backend, body.workflow)
     children = documents.closure_of(backend, workflow)
-    chosen = body.id if body.id is not None else _id_for(ask, workflow.name)
-    asked = StartRequest(workflow, source, body.input, id=chosen, principal=ask.grant.name, children=children)
+    asked = StartRequest(
+        workflow, source, body.input, id=_id_for(ask), principal=ask.grant.name, children=children
+    )
     run_id, created = backend.start(asked)
     answer = {"id": run_id, "workflow_id": run_id.partition("~")[0], "created": created}
     return Answer(answer, status=201 if created else 200)
 
 
-def _id_for(ask: Ask, workflow: str) -> str | None:
-    """The id that a client's idempotency key stands for: asking again finds the run that is there."""
+def _id_for(ask: Ask) -> str | None:
+    """The id that was asked for, or that the client's idempotency key stands for: asking again finds the run
+    that is there. Nothing but client and key makes it, so another document or input gets no other run.
+    """
     key = ask.key()
     if key is None:
-        return None
+        return ask.body.id  # type: ignore[no-any-return]
+    if ask.body.id is not None:
+        raise UsageError(
+            "a run has either an id or an Idempotency-Key",
+            hint="leave out the header: a start with an id can be repeated as it is",
+        )
     digest = hashlib.sha256(f"{ask.grant.name}\0{key}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{workflow[:60]}-{digest[:26]}"
+    return f"key-{digest[:26]}"
 
 
 def _signal(backend: Backend, ask: Ask) -> Any:
