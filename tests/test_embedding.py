@@ -343,6 +343,9 @@ def test_a_run_is_told_and_its_events_are_seen_as_they_come() -> None:
         assert seen[0] == ("", "created")
         assert seen[-1] == ("", "ended")
         assert await handle.result() == {"by": "Ada"}
+        await handle.signal("go", {"by": "Ada"}, dedup_id="once")
+        with pytest.raises(RunClosed):
+            await handle.signal("go", {"by": "Ada"}, dedup_id="another")
         assert [(each["path"], each["kind"]) for each in await handle.history()] == seen
 
     play(scene)

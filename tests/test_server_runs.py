@@ -192,6 +192,8 @@ def test_a_signal_is_checked_delivered_once_and_acted_on(served: Served, client:
         assert json_of(answer, 202)["id"] == run_id
     done = served.backend.drive(run_id, wait=0)
     assert done["output"]["principal"] == "admin"
+    again = client.post(f"{path}approve", json={"payload": {"by": "me"}}, headers={"idempotency-key": "s"})
+    assert json_of(again, 202) == {"id": run_id, "status": "completed"}
     assert code_of(client.post(f"{path}approve", json={"payload": {"by": "me"}})) == "RunClosed"
 
 

@@ -199,8 +199,8 @@ class Backend(Protocol):
         dedup_id: str | None = None,
         principal: str | None = None,
     ) -> dict[str, Any]:
-        """Deliver a signal. Returns ``{"id", "status"}``. ``UnknownSignal``, ``InvalidInput``,
-        ``RunClosed``.
+        """Deliver a signal, with a ``dedup_id`` once: its repetition is a no-op, also when the run has ended.
+        Returns ``{"id", "status"}``. ``UnknownSignal``, ``InvalidInput``, ``RunClosed``.
         """
 
     def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> dict[str, Any]:
