@@ -214,6 +214,29 @@ def test_what_people_ask_of_a_run_takes_effect(
     assert served.backend.status(run_id)["status"] == status
 
 
+HELD = """
+dsl: 1
+name: held
+on_failure: hold
+steps:
+  - {id: a, activity: core.fail, with: {type: Boom}, retry: false}
+"""
+
+
+def test_what_can_be_done_is_what_a_request_would_get(served: Served, client: httpx.Client) -> None:
+    paused, ended = served.start(), served.start()
+    client.post(f"/api/v1/runs/{paused}/pause")
+    client.post(f"/api/v1/runs/{ended}/terminate")
+    json_of(client.post("/api/v1/runs", json={"document": HELD, "id": "held"}), 201)
+    assert served.backend.drive("held", wait=0)["status"] == "paused"
+    told = {}
+    for run_id in (served.start(), paused, "held", ended):
+        told[run_id] = json_of(client.get(f"/api/v1/runs/{run_id}/actions"))["commands"]["retry"]
+        answer = client.post(f"/api/v1/runs/{run_id}/retry", json={})
+        assert (answer.json().get("code") or "do") == told[run_id]
+    assert [*told.values()] == ["RunOpen", "RunOpen", "do", "RunClosed"]
+
+
 def test_a_run_is_repeated_from_a_step(served: Served, client: httpx.Client) -> None:
     run_id = served.start()
     new = json_of(client.post(f"/api/v1/runs/{run_id}/replay", json={"from": "a"}), 202)["id"]

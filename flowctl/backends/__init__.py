@@ -263,6 +263,11 @@ class Backend(Protocol):
     def deprecate(self, name: str, version: int, message: str) -> None:
         """Mark a deployed version as deprecated. ``NotFound``."""
 
+    def reactions(self, run_id: str) -> dict[str, str]:
+        """What each command would come to with a run as it stands: ``do``, ``no-op``, or the code of the
+        error that would refuse it. ``RunNotFound``.
+        """
+
     def is_live(self, run_id: str) -> bool:
         """Whether some live process sees to the run: drives it, or is a worker, who will when it is due."""
 

@@ -13,7 +13,7 @@ from flowctl.backends.answers import answer
 from flowctl.backends.reading import Readings, lines_before, lines_of
 from flowctl.errors import NotFound, RunNotFound
 from flowctl.journal import Change, Definition, Journal, Run, Where
-from flowctl.state import RunStatus
+from flowctl.state import COMMANDS, RunStatus
 from flowctl.status import folded, status_document, summary
 from flowctl.wall_clock import wall_clock
 
@@ -329,6 +329,13 @@ class LocalBackend:
     def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
         """See ``Backend``."""
         return answer(self._engine.operations.retry(run_id, skip=skip))
+
+    def reactions(self, run_id: str) -> dict[str, str]:
+        """See ``Backend``."""
+        from flowctl.runtimes.operations import reaction
+
+        run = self._run(run_id)
+        return {command: reaction(command, run) for command in COMMANDS}
 
     def is_live(self, run_id: str) -> bool:
         """See ``Backend``."""

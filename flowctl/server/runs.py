@@ -16,7 +16,6 @@ from flowctl.server.access import Scope
 from flowctl.server.pictures import MEDIA, GraphQuery, picture
 from flowctl.server.problems import BadRequest
 from flowctl.server.table import API, Answer, Ask, Endpoint
-from flowctl.state import COMMANDS, RunStatus
 
 Status = Literal[
     "created", "running", "waiting", "paused", "blocked", "compensating", "completed", "compensated",
@@ -180,12 +179,13 @@ def _actions(backend: Backend, ask: Ask) -> Any:
     workflow, _ = backend.pinned(run_id)
     awaited = {name for each in run["waiting_for"] if each["kind"] == "signal" for name in each["names"]}
     signals = documents.signals_of(workflow)
+    reactions = backend.reactions(run_id)
     commands = ("signal", "cancel", "pause", "unpause", "terminate", "retry", "replay", "resume")
     return {
         "id": run_id,
         "status": run["status"],
         "live": backend.is_live(run_id),
-        "commands": {name: COMMANDS[name][RunStatus(run["status"])] for name in commands},
+        "commands": {name: reactions[name] for name in commands},
         "signals": [{**each, "awaited": each["name"] in awaited} for each in signals],
     }
 
