@@ -214,6 +214,25 @@ def test_what_people_ask_of_a_run_takes_effect(
     assert served.backend.status(run_id)["status"] == status
 
 
+def test_who_asked_for_something_is_recorded(served: Served, client: httpx.Client) -> None:
+    run_id = served.start()
+    for command in ("pause", "unpause", "pause", "resume", "terminate"):
+        json_of(client.post(f"/api/v1/runs/{run_id}/{command}"), 202)
+    told = ("paused", "unpaused", "paused", "unpaused", "ended")
+    facts = [fact for fact in served.backend.history(run_id) if fact["kind"] in told and not fact["path"]]
+    assert [(fact["kind"], fact["principal"]) for fact in facts] == [(kind, "admin") for kind in told]
+
+
+def test_who_let_a_run_be_retried_is_recorded(served: Served, client: httpx.Client) -> None:
+    for held in ("hold", "compensate"):
+        document = HELD.replace("hold", held)
+        run_id = json_of(client.post("/api/v1/runs", json={"document": document}), 201)["id"]
+        served.backend.drive(run_id, wait=0)
+        json_of(client.post(f"/api/v1/runs/{run_id}/retry", json={}), 202)
+        [reopened] = [fact for fact in served.backend.history(run_id) if fact["kind"] == "reopened"]
+        assert reopened["principal"] == "admin"
+
+
 HELD = """
 dsl: 1
 name: held

@@ -206,21 +206,21 @@ class Backend(Protocol):
     def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> dict[str, Any]:
         """Ask for cancellation, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
 
-    def pause(self, run_id: str) -> dict[str, Any]:
+    def pause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """Let nothing new begin in a run, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
 
-    def unpause(self, run_id: str) -> dict[str, Any]:
+    def unpause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """Take that back. Returns ``{"id", "status"}``. ``RunClosed``."""
 
-    def resume(self, run_id: str) -> dict[str, Any]:
+    def resume(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """The same for a run that is to be driven on: nothing happens to one that is not paused, or has
         ended. Returns ``{"id", "status"}``.
         """
 
-    def terminate(self, run_id: str) -> dict[str, Any]:
+    def terminate(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """End a run, and children that it waits for, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
 
-    def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+    def retry(self, run_id: str, *, skip: Sequence[str] = (), principal: str | None = None) -> dict[str, Any]:
         """Let a run go on from what failed, durably; ``skip`` are steps that a person has undone. Returns
         ``{"id", "status"}``. ``RunClosed``, ``RunOpen``, ``InvalidInput``.
         """

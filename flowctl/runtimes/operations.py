@@ -45,10 +45,10 @@ class Operations:
         """Take that back."""
         return self._ask("unpause", self.permitted("unpause", run_id), principal)
 
-    def resume(self, run_id: str) -> Run:
+    def resume(self, run_id: str, *, principal: str | None = None) -> Run:
         """Lift a pause, if there is one, before a run is driven on. An ended run is left as it is."""
         run = self.permitted("resume", run_id)
-        return self._ask("unpause", run) if run.status == RunStatus.PAUSED else run
+        return self._ask("unpause", run, principal) if run.status == RunStatus.PAUSED else run
 
     def terminate(self, run_id: str, *, principal: str | None = None) -> Run:
         """End a run at once, and the children that it waits for. Nothing is undone. Detached children that

@@ -247,7 +247,7 @@ def _cancel(backend: Backend, ask: Ask) -> Any:
 
 
 def _retry(backend: Backend, ask: Ask) -> Any:
-    return backend.retry(exactly(backend, ask), skip=ask.body.skip)
+    return backend.retry(exactly(backend, ask), skip=ask.body.skip, principal=ask.grant.name)
 
 
 def _replay(backend: Backend, ask: Ask) -> Any:
@@ -259,7 +259,7 @@ def _replay(backend: Backend, ask: Ask) -> Any:
 
 def _simple(command: str) -> Any:
     def act(backend: Backend, ask: Ask) -> Any:
-        return getattr(backend, command)(exactly(backend, ask))
+        return getattr(backend, command)(exactly(backend, ask), principal=ask.grant.name)
 
     return act
 

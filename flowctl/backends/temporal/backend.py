@@ -329,25 +329,27 @@ class TemporalBackend:
         """See ``Backend``."""
         return answer(self._ask(self._asking.cancel(run_id, reason, principal=principal)))
 
-    def pause(self, run_id: str) -> dict[str, Any]:
+    def pause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.pause(run_id)))
+        return answer(self._ask(self._asking.pause(run_id, principal=principal)))
 
-    def unpause(self, run_id: str) -> dict[str, Any]:
+    def unpause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.unpause(run_id)))
+        return answer(self._ask(self._asking.unpause(run_id, principal=principal)))
 
-    def resume(self, run_id: str) -> dict[str, Any]:
+    def resume(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.resume(run_id)))
+        return answer(self._ask(self._asking.resume(run_id, principal=principal)))
 
-    def terminate(self, run_id: str) -> dict[str, Any]:
+    def terminate(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.terminate(run_id))) | {"status": RunStatus.TERMINATED.value}
+        return answer(self._ask(self._asking.terminate(run_id, principal=principal))) | {
+            "status": RunStatus.TERMINATED.value
+        }
 
-    def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+    def retry(self, run_id: str, *, skip: Sequence[str] = (), principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.retry(run_id, skip=skip)))
+        return answer(self._ask(self._asking.retry(run_id, skip=skip, principal=principal)))
 
     def reactions(self, run_id: str) -> dict[str, str]:
         """See ``Backend``."""
