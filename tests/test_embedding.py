@@ -40,6 +40,7 @@ from flowctl.errors import (
     UnknownSignal,
     UsageError,
 )
+from flowctl.state import RunStatus
 from flowctl.testing.python import run_workflow
 from tests.collector import collector
 from tests.console import reader
@@ -343,6 +344,9 @@ def test_a_run_is_told_and_its_events_are_seen_as_they_come() -> None:
         assert seen[0] == ("", "created")
         assert seen[-1] == ("", "ended")
         assert await handle.result() == {"by": "Ada"}
+        await handle.signal("go", {"by": "Ada"}, dedup_id="once")
+        with pytest.raises(RunClosed):
+            await handle.signal("go", {"by": "Ada"}, dedup_id="another")
         assert [(each["path"], each["kind"]) for each in await handle.history()] == seen
 
     play(scene)
@@ -675,6 +679,43 @@ def test_slips_get_an_answer_that_helps() -> None:
         assert repr(engine.handle("x")) == "<flowctl.Handle of x>"
 
     play(scene)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"limit": "x"}, {"limit": -1}, {"limit": 0}, {"limit": True}, {"limit": None}, {"limit": 10**30},
+        {"status": "foo"}, {"status": ["failed", "foo"]}, {"status": 5}, {"status": None},
+        {"workflow": 5}, {"workflow": object()}, {"workflow": "\ud800"},
+        {"where": "customer"}, {"where": {"customer": {}}}, {"where": {5: "c-1"}}, {"where": {"n": 10**30}},
+    ],
+)  # fmt: skip
+def test_filters_that_are_none_are_refused_and_the_engine_goes_on(filters: dict[str, Any]) -> None:
+    async def scene(engine: Engine) -> None:
+        with pytest.raises(InvalidInput):
+            await engine.runs(**filters)
+        assert await engine.runs(status=("failed", RunStatus.PAUSED), where={"n": (1, "x")}, limit=1) == []
+
+    play(scene, worker=False)
+
+
+def test_what_is_no_text_is_refused_and_the_engine_goes_on() -> None:
+    async def scene(engine: Engine) -> None:
+        nothing: Any = object()
+        handle = await engine.start(WAITS, id="it")
+        for refused in (
+            engine.start(WAITS, principal=nothing),
+            handle.signal("go", {}, dedup_id=nothing),
+            handle.cancel(nothing),
+            handle.replay("go", principal="\ud800"),
+        ):
+            with pytest.raises(InvalidInput):
+                await refused
+        with pytest.raises(InvalidInput):
+            engine.handle(nothing)
+        assert [run["id"] for run in await engine.runs()] == ["it"]
+
+    play(scene, worker=False)
 
 
 def test_a_forgotten_await_is_warned_of() -> None:

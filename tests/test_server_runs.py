@@ -86,6 +86,24 @@ def test_the_same_key_finds_the_same_run_and_other_input_is_a_conflict(client: h
     assert code_of(client.post("/api/v1/runs", json=other, headers=headers)) == "RunIdConflict"
 
 
+def test_the_same_key_with_another_document_is_a_conflict(client: httpx.Client) -> None:
+    headers, body = {"idempotency-key": "one document"}, {"workflow": "order"}
+    first = json_of(client.post("/api/v1/runs", json=body, headers=headers), 201)
+    for document in (SECRET, ORDER.format(version=1) + "# said otherwise\ndescription: another\n"):
+        answer = client.post("/api/v1/runs", json={"document": document}, headers=headers)
+        assert json_of(answer, 409)["code"] == "RunIdConflict"
+    assert json_of(client.post("/api/v1/runs", json=body, headers=headers)) == first | {"created": False}
+
+
+def test_a_key_and_an_id_are_not_taken_together(client: httpx.Client) -> None:
+    headers = {"idempotency-key": "and an id"}
+    first = json_of(client.post("/api/v1/runs", json={"workflow": "order"}, headers=headers), 201)
+    for run_id in ("another", first["id"]):
+        answer = client.post("/api/v1/runs", json={"workflow": "order", "id": run_id}, headers=headers)
+        assert json_of(answer, 422)["code"] == "UsageError"
+    assert code_of(client.get("/api/v1/runs/another")) == "RunNotFound"
+
+
 def test_keys_of_different_clients_are_different(served: Served, client: httpx.Client) -> None:
     headers = {"idempotency-key": "shared"}
     one = client.post("/api/v1/runs", json={"workflow": "order"}, headers=headers)
@@ -174,6 +192,8 @@ def test_a_signal_is_checked_delivered_once_and_acted_on(served: Served, client:
         assert json_of(answer, 202)["id"] == run_id
     done = served.backend.drive(run_id, wait=0)
     assert done["output"]["principal"] == "admin"
+    again = client.post(f"{path}approve", json={"payload": {"by": "me"}}, headers={"idempotency-key": "s"})
+    assert json_of(again, 202) == {"id": run_id, "status": "completed"}
     assert code_of(client.post(f"{path}approve", json={"payload": {"by": "me"}})) == "RunClosed"
 
 
@@ -192,6 +212,48 @@ def test_what_people_ask_of_a_run_takes_effect(
         assert json_of(client.post(f"/api/v1/runs/{run_id}/{command}"), 202)["id"] == run_id
     served.backend.drive(run_id, wait=0)
     assert served.backend.status(run_id)["status"] == status
+
+
+def test_who_asked_for_something_is_recorded(served: Served, client: httpx.Client) -> None:
+    run_id = served.start()
+    for command in ("pause", "unpause", "pause", "resume", "terminate"):
+        json_of(client.post(f"/api/v1/runs/{run_id}/{command}"), 202)
+    told = ("paused", "unpaused", "paused", "unpaused", "ended")
+    facts = [fact for fact in served.backend.history(run_id) if fact["kind"] in told and not fact["path"]]
+    assert [(fact["kind"], fact["principal"]) for fact in facts] == [(kind, "admin") for kind in told]
+
+
+def test_who_let_a_run_be_retried_is_recorded(served: Served, client: httpx.Client) -> None:
+    for held in ("hold", "compensate"):
+        document = HELD.replace("hold", held)
+        run_id = json_of(client.post("/api/v1/runs", json={"document": document}), 201)["id"]
+        served.backend.drive(run_id, wait=0)
+        json_of(client.post(f"/api/v1/runs/{run_id}/retry", json={}), 202)
+        [reopened] = [fact for fact in served.backend.history(run_id) if fact["kind"] == "reopened"]
+        assert reopened["principal"] == "admin"
+
+
+HELD = """
+dsl: 1
+name: held
+on_failure: hold
+steps:
+  - {id: a, activity: core.fail, with: {type: Boom}, retry: false}
+"""
+
+
+def test_what_can_be_done_is_what_a_request_would_get(served: Served, client: httpx.Client) -> None:
+    paused, ended = served.start(), served.start()
+    client.post(f"/api/v1/runs/{paused}/pause")
+    client.post(f"/api/v1/runs/{ended}/terminate")
+    json_of(client.post("/api/v1/runs", json={"document": HELD, "id": "held"}), 201)
+    assert served.backend.drive("held", wait=0)["status"] == "paused"
+    told = {}
+    for run_id in (served.start(), paused, "held", ended):
+        told[run_id] = json_of(client.get(f"/api/v1/runs/{run_id}/actions"))["commands"]["retry"]
+        answer = client.post(f"/api/v1/runs/{run_id}/retry", json={})
+        assert (answer.json().get("code") or "do") == told[run_id]
+    assert [*told.values()] == ["RunOpen", "RunOpen", "do", "RunClosed"]
 
 
 def test_a_run_is_repeated_from_a_step(served: Served, client: httpx.Client) -> None:

@@ -199,28 +199,28 @@ class Backend(Protocol):
         dedup_id: str | None = None,
         principal: str | None = None,
     ) -> dict[str, Any]:
-        """Deliver a signal. Returns ``{"id", "status"}``. ``UnknownSignal``, ``InvalidInput``,
-        ``RunClosed``.
+        """Deliver a signal, with a ``dedup_id`` once: its repetition is a no-op, also when the run has ended.
+        Returns ``{"id", "status"}``. ``UnknownSignal``, ``InvalidInput``, ``RunClosed``.
         """
 
     def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> dict[str, Any]:
         """Ask for cancellation, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
 
-    def pause(self, run_id: str) -> dict[str, Any]:
+    def pause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """Let nothing new begin in a run, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
 
-    def unpause(self, run_id: str) -> dict[str, Any]:
+    def unpause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """Take that back. Returns ``{"id", "status"}``. ``RunClosed``."""
 
-    def resume(self, run_id: str) -> dict[str, Any]:
+    def resume(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """The same for a run that is to be driven on: nothing happens to one that is not paused, or has
         ended. Returns ``{"id", "status"}``.
         """
 
-    def terminate(self, run_id: str) -> dict[str, Any]:
+    def terminate(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """End a run, and children that it waits for, durably. Returns ``{"id", "status"}``. ``RunClosed``."""
 
-    def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+    def retry(self, run_id: str, *, skip: Sequence[str] = (), principal: str | None = None) -> dict[str, Any]:
         """Let a run go on from what failed, durably; ``skip`` are steps that a person has undone. Returns
         ``{"id", "status"}``. ``RunClosed``, ``RunOpen``, ``InvalidInput``.
         """
@@ -262,6 +262,11 @@ class Backend(Protocol):
 
     def deprecate(self, name: str, version: int, message: str) -> None:
         """Mark a deployed version as deprecated. ``NotFound``."""
+
+    def reactions(self, run_id: str) -> dict[str, str]:
+        """What each command would come to with a run as it stands: ``do``, ``no-op``, or the code of the
+        error that would refuse it. ``RunNotFound``.
+        """
 
     def is_live(self, run_id: str) -> bool:
         """Whether some live process sees to the run: drives it, or is a worker, who will when it is due."""

@@ -13,7 +13,7 @@ from flowctl.backends.answers import answer
 from flowctl.backends.reading import Readings, lines_before, lines_of
 from flowctl.errors import NotFound, RunNotFound
 from flowctl.journal import Change, Definition, Journal, Run, Where
-from flowctl.state import RunStatus
+from flowctl.state import COMMANDS, RunStatus
 from flowctl.status import folded, status_document, summary
 from flowctl.wall_clock import wall_clock
 
@@ -310,25 +310,32 @@ class LocalBackend:
         run = self._engine.cancel(run_id, reason, principal=principal)
         return answer(run)
 
-    def pause(self, run_id: str) -> dict[str, Any]:
+    def pause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._engine.operations.pause(run_id))
+        return answer(self._engine.operations.pause(run_id, principal=principal))
 
-    def unpause(self, run_id: str) -> dict[str, Any]:
+    def unpause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._engine.operations.unpause(run_id))
+        return answer(self._engine.operations.unpause(run_id, principal=principal))
 
-    def resume(self, run_id: str) -> dict[str, Any]:
+    def resume(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._engine.operations.resume(run_id))
+        return answer(self._engine.operations.resume(run_id, principal=principal))
 
-    def terminate(self, run_id: str) -> dict[str, Any]:
+    def terminate(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._engine.operations.terminate(run_id))
+        return answer(self._engine.operations.terminate(run_id, principal=principal))
 
-    def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+    def retry(self, run_id: str, *, skip: Sequence[str] = (), principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._engine.operations.retry(run_id, skip=skip))
+        return answer(self._engine.operations.retry(run_id, skip=skip, principal=principal))
+
+    def reactions(self, run_id: str) -> dict[str, str]:
+        """See ``Backend``."""
+        from flowctl.runtimes.operations import reaction
+
+        run = self._run(run_id)
+        return {command: reaction(command, run) for command in COMMANDS}
 
     def is_live(self, run_id: str) -> bool:
         """See ``Backend``."""

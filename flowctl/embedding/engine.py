@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from flowctl.backends import open_backend
 from flowctl.embedding.desk import Desk
 from flowctl.embedding.handle import Handle
-from flowctl.embedding.loading import Address, Documents, Folders, Setup, Source
+from flowctl.embedding.loading import Address, Documents, Filters, Folders, Setup, Source, check_texts
 from flowctl.embedding.news import News
 from flowctl.embedding.worker import WorkerThread
 from flowctl.errors import UsageError
@@ -132,6 +132,7 @@ class Engine:
         """The run with this run id, workflow id or unique prefix; whether it exists shows when it is asked
         (``RunNotFound``).
         """
+        check_texts(id=id)
         return Handle(self, id)
 
     async def runs(
@@ -143,15 +144,16 @@ class Engine:
         limit: int = 50,
     ) -> list[dict[str, Any]]:
         """Runs, newest first, as ``flowctl list --json`` shows them: in one of these states, of this
-        workflow, with these search attributes.
+        workflow, with these search attributes. ``InvalidInput``.
         """
-        statuses = [status] if isinstance(status, str) else list(status)
+        filters = Filters.of(status, workflow, where, limit)
         conditions = [
-            (name, value if isinstance(value, list | tuple) else [value])
-            for name, value in (where or {}).items()
+            (name, value if isinstance(value, list) else [value]) for name, value in filters.where.items()
         ]
         return await self._ask(
-            lambda backend: backend.list(statuses=statuses, workflow=workflow, where=conditions, limit=limit)
+            lambda backend: backend.list(
+                statuses=filters.status, workflow=filters.workflow, where=conditions, limit=filters.limit
+            )
         )
 
     # --- the registry

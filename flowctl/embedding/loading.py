@@ -19,12 +19,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from flowctl.backends.finding import Finder, check_activities, is_file
 from flowctl.building import Workflow
 from flowctl.document import Loaded, World
 from flowctl.errors import InvalidInput, UsageError
+from flowctl.journal import Scalar
+from flowctl.state import RunStatus
 
 if TYPE_CHECKING:
     from flowctl.backends import Backend, StartRequest
@@ -174,6 +179,7 @@ class Documents:
         """A run to start; raises what ``read`` does, ``InvalidInput`` and ``UnknownActivity``."""
         from flowctl.backends import StartRequest
 
+        check_texts(id=id, principal=principal)
         workflow, text, folder = self.read(source)
         known = {reference: child.workflow for reference, child in self.children(source).items()}
         children = self._finder.closure_of(workflow, folder, known)
@@ -181,6 +187,44 @@ class Documents:
             hint = "give plugins=[…] or plugins_dir, or install it; `flowctl plugins` shows what is there"
             check_activities(each, self._plugins.activities, hint=hint)
         return StartRequest(workflow, text, input_of(input), id=id, principal=principal, children=children)
+
+
+class Filters(msgspec.Struct, forbid_unknown_fields=True):
+    """Which runs a program wants to see."""
+
+    status: list[RunStatus]
+    workflow: str | None
+    where: dict[str, Scalar | list[Scalar]]
+    limit: Annotated[int, Meta(ge=1)]
+
+    @classmethod
+    def of(cls, status: Any, workflow: Any, where: Any, limit: Any) -> Filters:
+        """``InvalidInput`` for what cannot be filters: a journal that fails because of them is closed."""
+        from flowctl import values
+
+        several = isinstance(status, Iterable) and not isinstance(status, str)
+        statuses = list(status) if several else [status]
+        given = {"status": statuses, "workflow": workflow, "where": where or {}, "limit": limit}
+        plain = to_json(given)
+        values.check(plain, "what runs are to fit")
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as error:
+            raise InvalidInput(
+                f"no runs can be chosen by this: {error}",
+                hint="limit is a number from 1 on, workflow a name, where a mapping; a status is one of: "
+                + ", ".join(RunStatus),
+            ) from None
+
+
+def check_texts(**given: Any) -> None:
+    """``InvalidInput`` for an argument that is no text, before a journal fails because of it."""
+    from flowctl import values
+
+    for name, value in given.items():
+        if not isinstance(value, str | None):
+            raise InvalidInput(f"{name} is {values.kind_of(value)}", hint="give a text")
+        values.check(to_json(value), name)
 
 
 def is_text(source: str) -> bool:

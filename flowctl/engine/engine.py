@@ -214,10 +214,10 @@ class Engine:
         dedup_id: str | None = None,
         principal: str | None = None,
     ) -> Run:
-        """Put a signal into a run's inbox. ``UnknownSignal``, ``InvalidInput``, ``RunNotFound``,
-        ``RunClosed``.
+        """Put a signal into a run's inbox. ``UnknownSignal``, ``InvalidInput``, ``RunNotFound``, and
+        ``RunClosed`` unless it was there before the run ended.
         """
-        run = self.live(run_id)
+        run = self.run(run_id)
         given = self.kin.payload_of(run, name, payload)
         self.journal.deliver(
             Message(run_id, "signal", name, given, self.clock(), principal=principal, dedup_id=dedup_id)

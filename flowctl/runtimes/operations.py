@@ -5,7 +5,7 @@ has the run hears of it within moments. If nobody has the run, it is claimed, wh
 it is given back (``machine.requests``); nothing of the run's own is executed for that. An ended run has no
 inbox any more: its retry is recorded in the same way, directly.
 
-What a command does to a run in which state, ``state.COMMANDS`` says.
+What a command does to a run in which state, ``state.COMMANDS`` says, and ``reaction`` of a run.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Operations:
         """Take that back."""
         return self._ask("unpause", self.permitted("unpause", run_id), principal)
 
-    def resume(self, run_id: str) -> Run:
+    def resume(self, run_id: str, *, principal: str | None = None) -> Run:
         """Lift a pause, if there is one, before a run is driven on. An ended run is left as it is."""
         run = self.permitted("resume", run_id)
-        return self._ask("unpause", run) if run.status == RunStatus.PAUSED else run
+        return self._ask("unpause", run, principal) if run.status == RunStatus.PAUSED else run
 
     def terminate(self, run_id: str, *, principal: str | None = None) -> Run:
         """End a run at once, and the children that it waits for. Nothing is undone. Detached children that
@@ -71,11 +71,6 @@ class Operations:
         _check_skipped(run, skip)
         if run.status in ENDED:
             return self._reopen(run, {"skip": list(skip), "principal": principal})
-        if run.error is None:
-            raise RunOpen(
-                f"run {run.id} is paused, and nothing of it has failed",
-                hint="`flowctl unpause` lets it go on",
-            )
         return self._ask("retry", run, principal, {"generation": run.generation})
 
     def permitted(self, command: str, run_id: str) -> Run:
@@ -85,10 +80,15 @@ class Operations:
             raise RunNotFound(
                 f"there is no run {run_id}", hint="`flowctl list` shows the runs of this database"
             )
-        reaction = COMMANDS[command][RunStatus(run.status)]
-        if reaction == CLOSED:
+        coming = reaction(command, run)
+        if coming == CLOSED:
             raise RunClosed(f"run {run.id} is {run.status}", hint=_CLOSED_HINT)
-        if reaction == OPEN:
+        if coming == OPEN and run.status == RunStatus.PAUSED:
+            raise RunOpen(
+                f"run {run.id} is paused, and nothing of it has failed",
+                hint="`flowctl unpause` lets it go on",
+            )
+        if coming == OPEN:
             raise RunOpen(
                 f"run {run.id} is {run.status}", hint="only what has failed, or is held, is retried"
             )
@@ -140,6 +140,15 @@ class Operations:
             latest = self._journal.latest_of(child)
             if latest is not None and latest.status not in ENDED:
                 yield latest
+
+
+def reaction(command: str, run: Run) -> str:
+    """What a command would come to with a run as it stands, as ``COMMANDS`` has it: of those that are paused,
+    only those that are held have something to retry.
+    """
+    if command == "retry" and run.status == RunStatus.PAUSED and run.error is None:
+        return OPEN
+    return COMMANDS[command][RunStatus(run.status)]
 
 
 def children_of(run: Run, entries: Iterable[Entry]) -> tuple[list[str], list[str]]:

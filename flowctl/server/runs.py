@@ -16,7 +16,6 @@ from flowctl.server.access import Scope
 from flowctl.server.pictures import MEDIA, GraphQuery, picture
 from flowctl.server.problems import BadRequest
 from flowctl.server.table import API, Answer, Ask, Endpoint
-from flowctl.state import COMMANDS, RunStatus
 
 Status = Literal[
     "created", "running", "waiting", "paused", "blocked", "compensating", "completed", "compensated",
@@ -180,12 +179,13 @@ def _actions(backend: Backend, ask: Ask) -> Any:
     workflow, _ = backend.pinned(run_id)
     awaited = {name for each in run["waiting_for"] if each["kind"] == "signal" for name in each["names"]}
     signals = documents.signals_of(workflow)
+    reactions = backend.reactions(run_id)
     commands = ("signal", "cancel", "pause", "unpause", "terminate", "retry", "replay", "resume")
     return {
         "id": run_id,
         "status": run["status"],
         "live": backend.is_live(run_id),
-        "commands": {name: COMMANDS[name][RunStatus(run["status"])] for name in commands},
+        "commands": {name: reactions[name] for name in commands},
         "signals": [{**each, "awaited": each["name"] in awaited} for each in signals],
     }
 
@@ -207,20 +207,28 @@ def _start(backend: Backend, ask: Ask) -> Any:
     else:
         workflow, source = documents.deployed(backend, body.workflow)
     children = documents.closure_of(backend, workflow)
-    chosen = body.id if body.id is not None else _id_for(ask, workflow.name)
-    asked = StartRequest(workflow, source, body.input, id=chosen, principal=ask.grant.name, children=children)
+    asked = StartRequest(
+        workflow, source, body.input, id=_id_for(ask), principal=ask.grant.name, children=children
+    )
     run_id, created = backend.start(asked)
     answer = {"id": run_id, "workflow_id": run_id.partition("~")[0], "created": created}
     return Answer(answer, status=201 if created else 200)
 
 
-def _id_for(ask: Ask, workflow: str) -> str | None:
-    """The id that a client's idempotency key stands for: asking again finds the run that is there."""
+def _id_for(ask: Ask) -> str | None:
+    """The id that was asked for, or that the client's idempotency key stands for: asking again finds the run
+    that is there. Nothing but client and key makes it, so another document or input gets no other run.
+    """
     key = ask.key()
     if key is None:
-        return None
+        return ask.body.id  # type: ignore[no-any-return]
+    if ask.body.id is not None:
+        raise UsageError(
+            "a run has either an id or an Idempotency-Key",
+            hint="leave out the header: a start with an id can be repeated as it is",
+        )
     digest = hashlib.sha256(f"{ask.grant.name}\0{key}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{workflow[:60]}-{digest[:26]}"
+    return f"key-{digest[:26]}"
 
 
 def _signal(backend: Backend, ask: Ask) -> Any:
@@ -239,7 +247,7 @@ def _cancel(backend: Backend, ask: Ask) -> Any:
 
 
 def _retry(backend: Backend, ask: Ask) -> Any:
-    return backend.retry(exactly(backend, ask), skip=ask.body.skip)
+    return backend.retry(exactly(backend, ask), skip=ask.body.skip, principal=ask.grant.name)
 
 
 def _replay(backend: Backend, ask: Ask) -> Any:
@@ -251,7 +259,7 @@ def _replay(backend: Backend, ask: Ask) -> Any:
 
 def _simple(command: str) -> Any:
     def act(backend: Backend, ask: Ask) -> Any:
-        return getattr(backend, command)(exactly(backend, ask))
+        return getattr(backend, command)(exactly(backend, ask), principal=ask.grant.name)
 
     return act
 

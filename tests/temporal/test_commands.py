@@ -65,10 +65,12 @@ def test_an_order_waits_is_approved_and_completes(
         ("approval", "waiting"),
     ]
     assert flowctl("signal", "@last", "approved").returncode == 2
-    assert flowctl("signal", "@last", "approve", *APPROVED).returncode == 0
+    once = ("signal", "@last", "approve", *APPROVED, "--dedup-id", "once")
+    assert flowctl(*once).returncode == 0
     resumed = flowctl("resume", run["id"][:-3], "--json")
     assert resumed.returncode == 0, resumed.stderr
     assert said(resumed)["status"] == "completed"
+    assert flowctl(*once).returncode == 0
     assert flowctl("signal", "@last", "approve", *APPROVED).returncode == 5
     status = said(flowctl("status", "@last", "--json"))
     assert status == said(resumed)

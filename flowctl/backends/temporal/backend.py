@@ -22,17 +22,17 @@ from flowctl.backends.temporal.listing import Listing
 from flowctl.backends.temporal.sending import Sending, is_indexed
 from flowctl.errors import RunNotFound, UsageError
 from flowctl.expressions import FUNCTIONS
-from flowctl.journal import Where
+from flowctl.journal import Message, Where
 from flowctl.model import NO_POLICY, Policy
 from flowctl.runtimes.kin import payload_of
-from flowctl.runtimes.operations import Operations
+from flowctl.runtimes.operations import Operations, reaction
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.connection import Address, connect
 from flowctl.runtimes.temporal.host import equip
 from flowctl.runtimes.temporal.refusals import refused, refused_by_text
 from flowctl.runtimes.temporal.remote import Seen, begin_of, begun, seen, signal, workflow_id_of
 from flowctl.runtimes.versions import Versions
-from flowctl.state import ENDED, LIVE, RunStatus
+from flowctl.state import COMMANDS, ENDED, LIVE, RunStatus
 from flowctl.status import Fold, SecretPaths, history_lines, status_document
 from flowctl.wall_clock import wall_clock
 
@@ -315,37 +315,46 @@ class TemporalBackend:
         principal: str | None = None,
     ) -> dict[str, Any]:
         """See ``Backend``."""
-        found = self._seen(run_id)
-        run = Operations(found.journal, wall_clock).permitted("signal", run_id)
+        found, at = self._seen(run_id), wall_clock()
         _, document = begun(self._ask(begin_of(self._client, workflow_id_of(run_id))))
         given = payload_of(document, name, payload)
-        about = {"flowctl": 1, "payload": given, "principal": principal, "dedup_id": dedup_id}
-        self._ask(signal(self._client, workflow_id_of(run_id), name, about | {"at": wall_clock()}))
-        return answer(run)
+        # what a journal would make of it, tried on one of which nobody knows
+        _, new = found.journal.deliver(Message(run_id, "signal", name, given, at, principal, dedup_id))
+        if new:
+            about = {"flowctl": 1, "payload": given, "principal": principal, "dedup_id": dedup_id, "at": at}
+            self._ask(signal(self._client, workflow_id_of(run_id), name, about))
+        return answer(found.run)
 
     def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
         return answer(self._ask(self._asking.cancel(run_id, reason, principal=principal)))
 
-    def pause(self, run_id: str) -> dict[str, Any]:
+    def pause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.pause(run_id)))
+        return answer(self._ask(self._asking.pause(run_id, principal=principal)))
 
-    def unpause(self, run_id: str) -> dict[str, Any]:
+    def unpause(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.unpause(run_id)))
+        return answer(self._ask(self._asking.unpause(run_id, principal=principal)))
 
-    def resume(self, run_id: str) -> dict[str, Any]:
+    def resume(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.resume(run_id)))
+        return answer(self._ask(self._asking.resume(run_id, principal=principal)))
 
-    def terminate(self, run_id: str) -> dict[str, Any]:
+    def terminate(self, run_id: str, *, principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.terminate(run_id))) | {"status": RunStatus.TERMINATED.value}
+        return answer(self._ask(self._asking.terminate(run_id, principal=principal))) | {
+            "status": RunStatus.TERMINATED.value
+        }
 
-    def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> dict[str, Any]:
+    def retry(self, run_id: str, *, skip: Sequence[str] = (), principal: str | None = None) -> dict[str, Any]:
         """See ``Backend``."""
-        return answer(self._ask(self._asking.retry(run_id, skip=skip)))
+        return answer(self._ask(self._asking.retry(run_id, skip=skip, principal=principal)))
+
+    def reactions(self, run_id: str) -> dict[str, str]:
+        """See ``Backend``."""
+        run = self._seen(run_id).run
+        return {command: reaction(command, run) for command in COMMANDS}
 
     def replay(
         self,

@@ -38,41 +38,43 @@ class Asking:
         """Have it undone. A run that is compensating is."""
         return await self._ask("cancel", run_id, {"reason": reason}, principal)
 
-    async def pause(self, run_id: str) -> Run:
+    async def pause(self, run_id: str, *, principal: str | None = None) -> Run:
         """Let nothing new begin."""
-        return await self._ask("pause", run_id)
+        return await self._ask("pause", run_id, principal=principal)
 
-    async def unpause(self, run_id: str) -> Run:
+    async def unpause(self, run_id: str, *, principal: str | None = None) -> Run:
         """Take that back."""
-        return await self._ask("unpause", run_id)
+        return await self._ask("unpause", run_id, principal=principal)
 
-    async def resume(self, run_id: str) -> Run:
+    async def resume(self, run_id: str, *, principal: str | None = None) -> Run:
         """Lift a pause, if there is one. An ended run is left as it is."""
         found = await self._look(run_id)
-        return await self.unpause(run_id) if found.run.status == RunStatus.PAUSED else found.run
+        if found.run.status != RunStatus.PAUSED:
+            return found.run
+        return await self.unpause(run_id, principal=principal)
 
-    async def terminate(self, run_id: str) -> Run:
-        """End it at once, with the children that it waits for."""
+    async def terminate(self, run_id: str, *, principal: str | None = None) -> Run:
+        """End it at once, with the children that it waits for. Temporal keeps nothing of who asks."""
         found = await self._look(run_id)
         run = Operations(found.journal, self._clock).permitted("terminate", run_id)
         awaited, closing = children_of(run, found.journal.entries(run.id))
         await self._client.get_workflow_handle(workflow_id_of(run_id)).terminate(reason="flowctl terminate")
         for child in awaited:
             with contextlib.suppress(RunClosed, RunNotFound):
-                await self.terminate(child)
+                await self.terminate(child, principal=principal)
         for child in closing:
             with contextlib.suppress(RunClosed, RunNotFound):
-                await self.cancel(child, f"its parent {run_id} was terminated")
+                await self.cancel(child, f"its parent {run_id} was terminated", principal=principal)
         return run
 
-    async def retry(self, run_id: str, *, skip: Sequence[str] = ()) -> Run:
+    async def retry(self, run_id: str, *, skip: Sequence[str] = (), principal: str | None = None) -> Run:
         """See ``Operations.retry``."""
         found = await self._look(run_id)
         if found.run.status in ENDED:
-            run = Operations(found.journal, self._clock).retry(run_id, skip=skip)
+            run = Operations(found.journal, self._clock).retry(run_id, skip=skip, principal=principal)
             await self._restart(run, found)
             return run
-        return await self._ask("retry", run_id, {"generation": found.run.generation})
+        return await self._ask("retry", run_id, {"generation": found.run.generation}, principal)
 
     async def _ask(
         self,
