@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 
+import pytest
 from temporalio.client import Client
 
-from flowctl.document import load
+from flowctl import document
+from flowctl.backends.temporal.backend import TemporalBackend
 from flowctl.document.closure import Closure
+from flowctl.embedding.loading import Documents
 from flowctl.engine import Engine
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack
+from flowctl.plugins import load
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.remote import seen
 from tests.temporal.server import Server
@@ -20,12 +28,14 @@ DOCUMENT = "dsl: 1\nname: nap\nsteps: [{sleep: 1s}]\n"
 SOON = 20
 """Seconds."""
 
+Begun = Callable[[str], tuple[TemporalBackend, str]]
+
 
 def test_a_run_that_has_hardly_begun_is_as_it_was_accepted(server: Server) -> None:
     """Its history is one event, as that of a child is for a moment; a replay of that would never end."""
     store = MemoryStore()
     engine = Engine(MemoryJournal(store), {}, secret=lambda name: None)
-    workflow = load(DOCUMENT, "nap.yaml").workflow
+    workflow = document.load(DOCUMENT, "nap.yaml").workflow
     run, _ = engine.start(workflow, DOCUMENT, {}, id="nap-1", children=Closure({}, {}))
 
     async def look() -> tuple[str, int]:
@@ -41,3 +51,59 @@ def test_a_run_that_has_hardly_begun_is_as_it_was_accepted(server: Server) -> No
         return found.run.status, len(found.journal.entries(run.id))
 
     assert asyncio.run(look()) == ("created", 0)
+
+
+AGAIN = """
+dsl: 1
+name: again
+signals: {tick: {}}
+steps:
+  - {id: tick, wait_for_signal: tick}
+  - {id: next, continue_as_new: {input: {}}}
+"""
+
+IN_TIME = """
+dsl: 1
+name: in_time
+signals: {go: {}}
+steps:
+  - {id: go, wait_for_signal: go, timeout: 2s, on_timeout: continue}
+output: ${{ steps.go.output }}
+"""
+
+
+@pytest.fixture
+def begun(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begun]:
+    """Starts a run of a document, and drives it to where it rests."""
+    monkeypatch.chdir(tmp_path)
+    plugins = load(entry_points=False)
+    with contextlib.closing(TemporalBackend(server.url(task_queue="reading"), plugins, None)) as backend:
+
+        def begin(source: str) -> tuple[TemporalBackend, str]:
+            run_id, _ = backend.start(Documents(backend, plugins).request(source, {}, None, None))
+            backend.drive(run_id, wait=0)
+            return backend, run_id
+
+        yield begin
+
+
+def test_a_run_is_asked_again_though_its_end_would_follow_from_what_it_was_asked_before(begun: Begun) -> None:
+    backend, run_id = begun(AGAIN)
+    for _ in range(2):
+        assert backend.signal(run_id, "tick", None)["status"] == "waiting"
+    third = backend.drive(run_id, wait=0)["id"]
+    assert third == f"{run_id}~3"
+    backend.pause(third)
+    backend.unpause(third)
+    backend.cancel(third, "never mind")
+    assert backend.drive(third, wait=0)["status"] == "cancelled"
+
+
+def test_a_signal_that_comes_too_late_is_not_shown_as_what_a_run_got(begun: Begun) -> None:
+    backend, run_id = begun(IN_TIME)
+    time.sleep(2.5)
+    backend.signal(run_id, "go", {"by": "Ada"})
+    assert backend.status(run_id)["status"] == "waiting"
+    ended = backend.drive(run_id, wait=10_000)
+    assert (ended["status"], ended["output"]) == ("completed", None)
+    assert backend.status(run_id) == ended

@@ -1,6 +1,7 @@
 """What people ask of a run on Temporal: what ``runtimes.operations`` does on a journal, by signals.
 
-Whether there is something to do, the run's state says, as far as Temporal has decided. A run that has ended
+Whether it is permitted, the run's state says, as far as Temporal has decided. Whether there is something to
+do, the run knows when it hears of it: it may have been asked for something else before. A run that has ended
 is retried by another Temporal run of the same workflow id, which takes the journal over.
 """
 
@@ -16,7 +17,7 @@ from flowctl.errors import RunClosed, RunNotFound
 from flowctl.journal import MessageKind, Run
 from flowctl.runtimes.operations import Operations, children_of
 from flowctl.runtimes.temporal.remote import Seen, signal, workflow_id_of
-from flowctl.state import COMMANDS, DO, ENDED, RunStatus
+from flowctl.state import ENDED
 
 Look = Callable[[str], Awaitable[Seen]]
 """Finds a run."""
@@ -49,7 +50,7 @@ class Asking:
     async def resume(self, run_id: str) -> Run:
         """Lift a pause, if there is one. An ended run is left as it is."""
         found = await self._look(run_id)
-        return await self.unpause(run_id) if found.run.status == RunStatus.PAUSED else found.run
+        return found.run if found.run.status in ENDED else await self.unpause(run_id)
 
     async def terminate(self, run_id: str) -> Run:
         """End it at once, with the children that it waits for."""
@@ -83,7 +84,6 @@ class Asking:
     ) -> Run:
         found = await self._look(run_id)
         run = Operations(found.journal, self._clock).permitted(kind, run_id)
-        if COMMANDS[kind][RunStatus(run.status)] == DO:
-            about = {"data": data or {}, "principal": principal, "at": self._clock()}
-            await signal(self._client, workflow_id_of(run_id), f"_{kind}", about)
+        about = {"data": data or {}, "principal": principal, "at": self._clock()}
+        await signal(self._client, workflow_id_of(run_id), f"_{kind}", about)
         return run
