@@ -350,7 +350,7 @@ class TickedHost(TemporalHost):
         heapq.heappush(self._ticking, (when, next(self._numbers), due))
         return due
 
-    def hear(self, kind: MessageKind, name: str, about: Mapping[str, Any]) -> None:
+    def hear(self, kind: MessageKind, name: str, about: Any) -> None:
         """See ``TemporalHost``."""
         if not workflow.unsafe.is_replaying():
             self.world.letters -= 1

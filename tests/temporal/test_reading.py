@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
-import pytest
 from temporalio.client import Client
 
 from flowctl import document
-from flowctl.backends.temporal.backend import TemporalBackend
 from flowctl.document.closure import Closure
-from flowctl.embedding.loading import Documents
 from flowctl.engine import Engine
 from flowctl.journal.memory import MemoryJournal, MemoryStore
 from flowctl.journal.moving import pack
-from flowctl.plugins import load
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.remote import seen
+from tests.temporal.conftest import Begun
 from tests.temporal.server import Server
 
 DOCUMENT = "dsl: 1\nname: nap\nsteps: [{sleep: 1s}]\n"
 SOON = 20
 """Seconds."""
-
-Begun = Callable[[str], tuple[TemporalBackend, str]]
 
 
 def test_a_run_that_has_hardly_begun_is_as_it_was_accepted(server: Server) -> None:
@@ -70,21 +62,6 @@ steps:
   - {id: go, wait_for_signal: go, timeout: 2s, on_timeout: continue}
 output: ${{ steps.go.output }}
 """
-
-
-@pytest.fixture
-def begun(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begun]:
-    """Starts a run of a document, and drives it to where it rests."""
-    monkeypatch.chdir(tmp_path)
-    plugins = load(entry_points=False)
-    with contextlib.closing(TemporalBackend(server.url(task_queue="reading"), plugins, None)) as backend:
-
-        def begin(source: str) -> tuple[TemporalBackend, str]:
-            run_id, _ = backend.start(Documents(backend, plugins).request(source, {}, None, None))
-            backend.drive(run_id, wait=0)
-            return backend, run_id
-
-        yield begin
 
 
 def test_a_run_is_asked_again_though_its_end_would_follow_from_what_it_was_asked_before(begun: Begun) -> None:

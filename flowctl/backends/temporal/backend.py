@@ -24,7 +24,7 @@ from flowctl.errors import RunNotFound, UsageError
 from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Where
 from flowctl.model import NO_POLICY, Policy
-from flowctl.runtimes.kin import payload_of
+from flowctl.runtimes.kin import check_sender, payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.connection import Address, connect
@@ -315,6 +315,7 @@ class TemporalBackend:
         principal: str | None = None,
     ) -> dict[str, Any]:
         """See ``Backend``."""
+        check_sender(principal, dedup_id)
         found = self._seen(run_id)
         run = Operations(found.journal, wall_clock).permitted("signal", run_id)
         _, document = begun(self._ask(begin_of(self._client, workflow_id_of(run_id))))

@@ -15,6 +15,7 @@ from temporalio.client import Client
 
 from flowctl.errors import RunClosed, RunNotFound
 from flowctl.journal import MessageKind, Run
+from flowctl.runtimes.kin import check_cancel
 from flowctl.runtimes.operations import Operations, children_of
 from flowctl.runtimes.temporal.remote import Seen, signal, workflow_id_of
 from flowctl.state import ENDED
@@ -36,7 +37,8 @@ class Asking:
         self._clock = clock
 
     async def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> Run:
-        """Have it undone. A run that is compensating is."""
+        """Have it undone. A run that is compensating is. ``InvalidInput``."""
+        check_cancel(reason, principal)
         return await self._ask("cancel", run_id, {"reason": reason}, principal)
 
     async def pause(self, run_id: str) -> Run:

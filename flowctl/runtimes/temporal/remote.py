@@ -25,7 +25,7 @@ from flowctl.journal import Document, Run
 from flowctl.journal.memory import MemoryJournal
 from flowctl.journal.moving import unpack
 from flowctl.machine import block
-from flowctl.runtimes.kin import payload_of
+from flowctl.runtimes.kin import check_sender, payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal import failing
 from flowctl.runtimes.temporal import workflow as workflows
@@ -198,6 +198,7 @@ async def send(client: Client, about: Mapping[str, Any]) -> Outcome:
     """Send a signal for a run, as ``send_signal`` asks. ``RunNotFound``, ``RunClosed``, ``UnknownSignal``,
     ``InvalidInput``.
     """
+    check_sender(about.get("principal"), about.get("dedup_id"))
     target = workflow_id_of(about["run"])
     run, document = begun(await begin_of(client, target))
     given = payload_of(document, about["signal"], about.get("payload"))
