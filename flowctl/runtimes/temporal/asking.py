@@ -50,9 +50,11 @@ class Asking:
         return await self._ask("unpause", run_id)
 
     async def resume(self, run_id: str) -> Run:
-        """Lift a pause, if there is one. An ended run is left as it is."""
+        """Lift a pause, if there is one, and have what is blocked tried again. An ended run is left as it
+        is.
+        """
         found = await self._look(run_id)
-        return found.run if found.run.status in ENDED else await self.unpause(run_id)
+        return found.run if found.run.status in ENDED else await self._ask("resume", run_id)
 
     async def terminate(self, run_id: str) -> Run:
         """End it at once, with the children that it waits for."""
