@@ -137,6 +137,16 @@ def test_people_pause_terminate_retry_and_replay_runs(flowctl: Flowctl) -> None:
     assert flowctl("retry", run["id"]).returncode == 5
 
 
+def test_runs_that_are_cancelled_together_are_undone_though_a_worker_was_here_a_moment_ago(
+    flowctl: Flowctl,
+) -> None:
+    run = said(flowctl("run", str(ORDER / "order.yaml"), *INPUT, "-i", "amount=1500", "--json"))
+    assert run["status"] == "waiting"
+    cancelled = flowctl("cancel", "--all", "--reason", "never mind", "--json")
+    answer = {"id": run["id"], "status": "compensated", "error": None}
+    assert said(cancelled) == [answer], cancelled.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

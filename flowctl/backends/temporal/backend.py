@@ -129,8 +129,12 @@ class TemporalBackend:
         self._ask(held(work, reins))
 
     def is_live(self, run_id: str) -> bool:
-        """See ``Backend``: whether a worker listens to the queue."""
+        """See ``Backend``: whether a worker listens to the queue, or did until a moment ago."""
         return self._ask(self._driving.has_workers())
+
+    def is_taken(self, run_id: str) -> bool:
+        """See ``Backend``: whoever listens to the queue takes part."""
+        return False
 
     # --- finding and reading
 

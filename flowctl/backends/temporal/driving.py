@@ -167,7 +167,7 @@ class Driving:
             await _pause(stop, LOOK_AFAR)
 
     async def has_workers(self) -> bool:
-        """Whether anybody listens to the queue."""
+        """Whether anybody listens to the queue. Temporal does not tell who has left it properly."""
         answer = await self._client.workflow_service.describe_task_queue(
             DescribeTaskQueueRequest(
                 namespace=self._client.namespace,
