@@ -59,6 +59,18 @@ def die() -> None:
 def worker() -> str:
     return str(os.getpid())
 
+@activity("t.alive")
+def alive(ctx: ActivityContext) -> None:
+    ctx.heartbeat({"page": 1})
+
+@activity("t.alive_in_process", isolation="process")
+def alive_in_process(ctx: ActivityContext) -> None:
+    ctx.heartbeat({"page": 1})
+
+@activity("t.alive_on_the_loop")
+async def alive_on_the_loop(ctx: ActivityContext) -> None:
+    ctx.heartbeat({"page": 1})
+
 @activity("t.pages")
 def pages(ctx: ActivityContext) -> object:
     if ctx.last_heartbeat is None:
@@ -134,6 +146,25 @@ def test_a_worker_gives_activities_what_they_get_on_sqlite_and_tells_no_secret(
     assert b"t.process" in history
     said = {"history": history, "stdout": done.stdout.encode(), "stderr": done.stderr.encode()}
     assert leaks(said) == []
+
+
+ALIVE = """
+dsl: 1
+name: alive
+steps:
+  - foreach: ${{ [1, 2, 3] }}
+    concurrency: 2
+    steps:
+      - {id: thread, activity: t.alive}
+      - {id: process, activity: t.alive_in_process}
+      - {id: loop, activity: t.alive_on_the_loop}
+"""
+
+
+def test_wherever_an_activity_runs_its_heartbeats_are_its_own(server: Server, folder: Path) -> None:
+    (folder / "alive.yaml").write_text(ALIVE)
+    done = flowctl(folder, server, "run", "alive.yaml", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_how_far_a_killed_worker_came_is_told_to_the_next_one(

@@ -7,6 +7,7 @@ An attempt that fails is a Temporal failure, with our outcome in its details. Wh
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -71,10 +72,11 @@ class Attempts:
             return _blocked("UnknownActivity", f"no plugin here registers the activity {attempt.name}")
         ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         details: list[Any] = []
+        ours = contextvars.copy_context()  # what is heard comes from the activity's thread, or its runner
 
         def heard(come: bytes) -> None:
             details[:] = [msgspec.json.decode(come)]
-            activity.heartbeat(*details)
+            ours.run(activity.heartbeat, *details)
 
         try:
             handle = self._performer.perform(attempt, ended.set_result, heard)
