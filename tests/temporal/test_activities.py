@@ -167,6 +167,32 @@ def test_wherever_an_activity_runs_its_heartbeats_are_its_own(server: Server, fo
     assert (done.returncode, done.stderr) == (0, "")
 
 
+LACKS = """
+dsl: 1
+name: lacks
+secrets: [TOK]
+steps:
+  - {id: a, activity: core.echo, with: {t: "${{ secrets.TOK }}"}}
+output: ${{ steps.a.output }}
+"""
+
+
+def test_a_run_that_lacks_a_secret_says_where_it_was_looked_for_and_goes_on_with_it(
+    server: Server, folder: Path
+) -> None:
+    (folder / "lacks.yaml").write_text(LACKS)
+    (folder / "flowctl.toml").write_text('[secrets]\nproviders = ["files"]\nfolder = "kept"\n')
+    ran = flowctl(folder, server, "run", "lacks.yaml", "--json")
+    blocked = json.loads(ran.stdout)["blocked"]
+    place = folder / "kept" / "TOK"
+    assert (ran.returncode, blocked["code"]) == (3, "MissingSecret")
+    assert f"nobody here has the secret TOK; it was looked for in the file {place}" in blocked["reason"]
+    place.parent.mkdir()
+    place.write_text("token")
+    resumed = flowctl(folder, server, "resume", "@last", "--json")
+    assert (resumed.returncode, json.loads(resumed.stdout)["output"]) == (0, {"t": "***"}), resumed.stderr
+
+
 def test_how_far_a_killed_worker_came_is_told_to_the_next_one(
     server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ class Driving:
             self._task_queue,
             plugins.activities,
             secret=plugins.resolve_secret,
+            sought=plugins.secrets.sought,
             concurrency=concurrency,
             around=plugins.telemetry and plugins.telemetry.around,
             around_in_child=plugins.telemetry and plugins.telemetry.around_in_child,

@@ -41,12 +41,19 @@ class Performs(Protocol):
 
 
 class Attempts:
-    """The activities, for ``Worker``."""
+    """The activities, for ``Worker``. ``sought`` says why there is no secret of a name."""
 
-    def __init__(self, performer: Performs, activities: Mapping[str, Activity], send: Send) -> None:
+    def __init__(
+        self,
+        performer: Performs,
+        activities: Mapping[str, Activity],
+        send: Send,
+        sought: Callable[[str], str],
+    ) -> None:
         self._performer = performer
         self._activities = activities
         self._send = send
+        self._sought = sought
 
     @activity.defn(dynamic=True)
     async def attempt(self, args: Sequence[RawValue]) -> RawValue:
@@ -81,7 +88,7 @@ class Attempts:
         try:
             handle = self._performer.perform(attempt, ended.set_result, heard)
         except MissingSecret as missing:
-            return _blocked("MissingSecret", f"nobody here has the secret {missing.name}")
+            return _blocked("MissingSecret", self._sought(missing.name))
         while not ended.done():
             try:
                 await asyncio.wait([ended], timeout=BEAT)
