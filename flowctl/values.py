@@ -66,6 +66,13 @@ def check(value: Any, what: str) -> None:
         raise _not_json(value, what)
 
 
+def check_text(text: Any, what: str) -> None:
+    """Refuse what is neither a text nor null: ``InvalidInput``."""
+    if text is not None and type(text) is not str:
+        raise InvalidInput(f"{what} must be a text, not {_KINDS.get(type(text), type(text).__name__)}")
+    check(text, what)
+
+
 def encode(value: Any, what: str = "the value") -> bytes:
     """The canonical bytes of a value; errors as ``check``."""
     check(value, what)

@@ -239,6 +239,9 @@ class NoteTaker:
     def is_live(self, run_id: str) -> bool:
         return self.live
 
+    def is_taken(self, run_id: str) -> bool:
+        return self.live
+
     def close(self) -> None:
         self.calls.append(("close",))
 

@@ -34,7 +34,7 @@ class Bulk(NoteTaker):
         super().drive(run_id, **how)
         return self.status(run_id)
 
-    def is_live(self, run_id: str) -> bool:
+    def is_taken(self, run_id: str) -> bool:
         return run_id in self.live_runs
 
 

@@ -271,6 +271,9 @@ class Backend(Protocol):
     def is_live(self, run_id: str) -> bool:
         """Whether some live process sees to the run: drives it, or is a worker, who will when it is due."""
 
+    def is_taken(self, run_id: str) -> bool:
+        """Whether to drive it here would only be to watch others who see to it."""
+
     def close(self) -> None:
         """Give everything back. Idempotent."""
 

@@ -341,6 +341,10 @@ class LocalBackend:
         """See ``Backend``."""
         return self._journal.attended(run_id) or self._journal.workers() > 0
 
+    def is_taken(self, run_id: str) -> bool:
+        """See ``Backend``: a run is driven by one process."""
+        return self.is_live(run_id)
+
     def _run(self, run_id: str) -> Run:
         run = self._journal.run(run_id)
         if run is None:

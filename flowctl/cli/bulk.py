@@ -107,7 +107,7 @@ def _drive(backend: Backend, answers: Iterable[dict[str, Any]], wait: int) -> No
     until = time.monotonic() + wait / 1000
     try:
         for answer in answers:
-            if answer["error"] is None and not backend.is_live(answer["id"]):
+            if answer["error"] is None and not backend.is_taken(answer["id"]):
                 left = max(0, round((until - time.monotonic()) * 1000))
                 answer["status"] = backend.drive(answer["id"], wait=left)["status"]
     except KeyboardInterrupt:

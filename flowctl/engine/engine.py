@@ -36,7 +36,7 @@ from flowctl.machine.repeating import Repetition
 from flowctl.model import NO_POLICY, Policy, Workflow
 from flowctl.path import RUN_ID
 from flowctl.runtimes.embedded import POLL
-from flowctl.runtimes.kin import Kin
+from flowctl.runtimes.kin import Kin, check_cancel, check_sender
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.versions import Versions
 from flowctl.state import ENDED, RunStatus
@@ -161,6 +161,7 @@ class Engine:
                 f"{id!r} cannot be a run's id",
                 hint="use letters, digits and . _ : - , at most 100, beginning with a letter or digit",
             )
+        values.check_text(principal, "the principal")
         filled = workflow.prepare_input(dict(input))
         now = self.clock()
         workflow_id = id or new_id(workflow.name, now)
@@ -217,6 +218,7 @@ class Engine:
         """Put a signal into a run's inbox. ``UnknownSignal``, ``InvalidInput``, ``RunNotFound``, and
         ``RunClosed`` unless it was there before the run ended.
         """
+        check_sender(principal, dedup_id)
         run = self.run(run_id)
         given = self.kin.payload_of(run, name, payload)
         self.journal.deliver(
@@ -226,8 +228,9 @@ class Engine:
 
     def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> Run:
         """Ask a run to cancel itself and undo what it did; a no-op for one that is compensating.
-        ``RunClosed``.
+        ``RunClosed``, ``InvalidInput``.
         """
+        check_cancel(reason, principal)
         run = self.live(run_id)
         if run.status != RunStatus.COMPENSATING:
             self.journal.deliver(

@@ -161,7 +161,7 @@ def secrecy(run: Run) -> dict[str, Any] | None:
     return {"secret": True} if is_secret(run) else None
 
 
-MessageKind = Literal["signal", "cancel", "pause", "unpause", "terminate", "retry", "child"]
+MessageKind = Literal["signal", "cancel", "pause", "unpause", "resume", "terminate", "retry", "child"]
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -90,14 +90,20 @@ class _Progress(msgspec.Struct, gc=False):
 class Calls:
     """The calls of one run."""
 
-    __slots__ = ("_core", "_deadlines", "_recovering", "_waits", "attempts")
+    __slots__ = ("_core", "_deadlines", "_outwaiting", "_recovering", "_waits", "attempts")
 
     def __init__(self, core: Core, deadlines: Deadlines, waits: Waits) -> None:
         self._core = core
         self._deadlines = deadlines
         self._waits = waits
+        self._outwaiting: list[Future[None]] = []
         self._recovering = False
         self.attempts = Attempts(core)
+
+    def look_again(self) -> None:
+        """What was missing where attempts should be made may be there now."""
+        for until in self._outwaiting:
+            until.set(None)
 
     async def call(self, path: Path, call: Call) -> Answer:
         """See ``Runtime.activity``. One turn of the loop is one attempt."""
@@ -267,11 +273,13 @@ class Calls:
             core.machine.advance()
 
         handle = core.host.call_at(core.host.now() + BLOCKED_FOR, look)
+        self._outwaiting.append(until)
         try:
             await self._park(blocked, until)
         except Cancelled as cancelled:
             raise self._cancelled(progress, cancelled) from None
         finally:
+            self._outwaiting.remove(until)
             handle.cancel()
 
     def _make(self, progress: _Progress) -> Awaitable[Outcome]:

@@ -388,6 +388,8 @@ class Machine:
                 self._requests().hear(message)
                 if message.kind == "cancel" and standing.cancelled:
                     self._cancel(Failure("Cancelled", message.data["reason"]))
+                elif message.kind == "resume":
+                    self._calls.look_again()
         if standing.ended:
             self.drop()
         self._core.gate.set(shut=self._held_back or standing.paused or self._retry is not None)

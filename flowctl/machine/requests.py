@@ -9,7 +9,8 @@ of it. What then happens by itself, such as undoing, is for whoever drives the r
 3. ``terminate`` ends the run, whatever it is doing. What it had begun to undo stays as it is.
 4. ``retry`` is for a run that is held. It counts for the generation in which it was asked for, so that one
    which comes twice is a retry once.
-5. That a ``child`` has ended is news, not a request: it only wakes whoever waits for it.
+5. ``resume`` is ``unpause``, and lets calls that are blocked look again whether they can be made.
+6. That a ``child`` has ended is news, not a request: it only wakes whoever waits for it.
 """
 
 from __future__ import annotations
@@ -124,6 +125,7 @@ _CLEARED = dict.fromkeys(
 _HEARD: dict[str, Callable[[Requests, Message], None]] = {
     "pause": Requests._pause,
     "unpause": Requests._unpause,
+    "resume": Requests._unpause,
     "cancel": Requests._cancel,
     "terminate": Requests._terminate,
     "retry": Requests._retry,

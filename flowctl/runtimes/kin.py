@@ -152,6 +152,20 @@ class Kin:
         )
 
 
+def check_sender(principal: Any, dedup_id: Any = None) -> None:
+    """Who sends a message, and under which id it is sent once. ``InvalidInput``."""
+    values.check_text(principal, "the principal")
+    values.check_text(dedup_id, "the dedup_id")
+
+
+def check_cancel(reason: Any, principal: Any) -> None:
+    """Why, and who cancels a run. ``InvalidInput``."""
+    if reason is None:
+        raise InvalidInput("the reason must be a text, not null")
+    values.check_text(reason, "the reason")
+    check_sender(principal)
+
+
 def payload_of(document: Document, name: str, payload: Any) -> Any:
     """The payload of a signal as a run of this document gets it: nothing is an empty object where the
     document wants one. ``UnknownSignal``, ``InvalidInput``, ``PayloadTooLarge``.

@@ -46,7 +46,7 @@ from flowctl.runtimes.temporal.remote import Seen, seen, send, workflow_id_of
 from flowctl.runtimes.temporal.wire import attempt_from_json, outcome_to_json
 from flowctl.runtimes.temporal.workflow import FlowctlRun, sandbox
 from flowctl.runtimes.virtual import Performance
-from flowctl.state import COMMANDS, DO, ENDED, RunStatus
+from flowctl.state import ENDED, RunStatus
 from flowctl.status import status_document
 from flowctl.testing.conformance import EVERY_STEP, RUN_ID, Case, Observed
 from flowctl.testing.events import Event
@@ -350,7 +350,7 @@ class TickedHost(TemporalHost):
         heapq.heappush(self._ticking, (when, next(self._numbers), due))
         return due
 
-    def hear(self, kind: MessageKind, name: str, about: Mapping[str, Any]) -> None:
+    def hear(self, kind: MessageKind, name: str, about: Any) -> None:
         """See ``TemporalHost``."""
         if not workflow.unsafe.is_replaying():
             self.world.letters -= 1
@@ -630,8 +630,7 @@ class _Drive:
             await self._lose_worker(event, events)
             return
         self._asks_at = START + event.at
-        latest, world, self._kind = self.latest(), self._world, event.kind
-        before = world.letters
+        latest, world = self.latest(), self._world
         world.letters += 1
         try:
             if event.kind == "signal":
@@ -641,15 +640,12 @@ class _Drive:
                     raise RunClosed("it has ended")
                 await self._client.get_workflow_handle(RUN_ID).signal(event.name, about)
             elif event.kind == "cancel":
-                if not await self._asks(
-                    self._asking.cancel(latest, event.data["reason"], principal=event.principal)
-                ):
-                    world.letters = before
+                await self._asking.cancel(latest, event.data["reason"], principal=event.principal)
             elif event.kind == "retry":
                 skip = event.data["skip"] if isinstance(event.data, Mapping) else ()
                 ended = world.hosts[RUN_ID].over
-                if not await self._asks(self._asking.retry(latest, skip=skip)) or ended:
-                    world.letters -= 1
+                await self._asking.retry(latest, skip=skip)
+                world.letters -= ended
             elif event.kind == "terminate":
                 await self._asking.terminate(latest)
                 world.terminated_at = world.time
@@ -658,15 +654,10 @@ class _Drive:
                     host.over = host.gone = True
                 for flight in (each for flights in world.flights.values() for each in flights):
                     flight.landed = True
-            elif not await self._asks(getattr(self._asking, event.kind)(latest)):
-                world.letters = before
+            else:
+                await getattr(self._asking, event.kind)(latest)
         except (RunClosed, RunOpen):
             world.letters -= 1
-
-    async def _asks(self, asking: Any) -> bool:
-        """Ask; whether there was something to ask for."""
-        status = RunStatus((await asking).status)
-        return self._kind in COMMANDS and COMMANDS[self._kind][status] == DO
 
     async def _lose_worker(self, event: Event, events: list[Event]) -> None:
         world = self._world

@@ -4,11 +4,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from flowctl.backends.temporal.backend import TemporalBackend
+from flowctl.embedding.loading import Documents
+from flowctl.plugins import load
 from tests.temporal.server import NoServer, Server, find, serving
 
 LANES = ("lane-0", "lane-1", "lane-2", "lane-3")
@@ -18,6 +23,8 @@ REQUIRED = "FLOWCTL_TEMPORAL_REQUIRED"
 
 EVERYTHING = os.environ.get("FLOWCTL_TEMPORAL_ALL") == "1"
 """Whether to run also what takes minutes. It has been done (docs/temporal.md)."""
+
+Begun = Callable[[str], tuple[TemporalBackend, str]]
 
 _missing: list[str] = []
 
@@ -39,6 +46,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             yield started
     except NoServer as problem:
         _without(problem)
+
+
+@pytest.fixture
+def begun(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Begun]:
+    """Starts a run of a document, and drives it to where it rests."""
+    monkeypatch.chdir(tmp_path)
+    plugins = load(entry_points=False)
+    with contextlib.closing(TemporalBackend(server.url(task_queue="begun"), plugins, None)) as backend:
+
+        def begin(source: str) -> tuple[TemporalBackend, str]:
+            run_id, _ = backend.start(Documents(backend, plugins).request(source, {}, None, None))
+            backend.drive(run_id, wait=0)
+            return backend, run_id
+
+        yield begin
 
 
 def _without(problem: NoServer) -> str:

@@ -146,7 +146,7 @@ async def go(
     closure = Closure({}, {})
     run, _ = engine.start(load(text, "long.yaml").workflow, text, data, id=workflow_id, children=closure)
     began = time.monotonic()
-    async with working(client, QUEUE, activities, secret=lambda name: None):
+    async with working(client, QUEUE, activities, secret=lambda name: None, sought=str):
         begin = Begin(run.id, pack(store), task_queue=QUEUE, cards=True, moves_at=moves_at)
         chunks = to_chunks(begin)
         handle = await client.start_workflow("long", args=chunks, id=workflow_id, task_queue=QUEUE)

@@ -59,6 +59,18 @@ def die() -> None:
 def worker() -> str:
     return str(os.getpid())
 
+@activity("t.alive")
+def alive(ctx: ActivityContext) -> None:
+    ctx.heartbeat({"page": 1})
+
+@activity("t.alive_in_process", isolation="process")
+def alive_in_process(ctx: ActivityContext) -> None:
+    ctx.heartbeat({"page": 1})
+
+@activity("t.alive_on_the_loop")
+async def alive_on_the_loop(ctx: ActivityContext) -> None:
+    ctx.heartbeat({"page": 1})
+
 @activity("t.pages")
 def pages(ctx: ActivityContext) -> object:
     if ctx.last_heartbeat is None:
@@ -134,6 +146,51 @@ def test_a_worker_gives_activities_what_they_get_on_sqlite_and_tells_no_secret(
     assert b"t.process" in history
     said = {"history": history, "stdout": done.stdout.encode(), "stderr": done.stderr.encode()}
     assert leaks(said) == []
+
+
+ALIVE = """
+dsl: 1
+name: alive
+steps:
+  - foreach: ${{ [1, 2, 3] }}
+    concurrency: 2
+    steps:
+      - {id: thread, activity: t.alive}
+      - {id: process, activity: t.alive_in_process}
+      - {id: loop, activity: t.alive_on_the_loop}
+"""
+
+
+def test_wherever_an_activity_runs_its_heartbeats_are_its_own(server: Server, folder: Path) -> None:
+    (folder / "alive.yaml").write_text(ALIVE)
+    done = flowctl(folder, server, "run", "alive.yaml", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+LACKS = """
+dsl: 1
+name: lacks
+secrets: [TOK]
+steps:
+  - {id: a, activity: core.echo, with: {t: "${{ secrets.TOK }}"}}
+output: ${{ steps.a.output }}
+"""
+
+
+def test_a_run_that_lacks_a_secret_says_where_it_was_looked_for_and_goes_on_with_it(
+    server: Server, folder: Path
+) -> None:
+    (folder / "lacks.yaml").write_text(LACKS)
+    (folder / "flowctl.toml").write_text('[secrets]\nproviders = ["files"]\nfolder = "kept"\n')
+    ran = flowctl(folder, server, "run", "lacks.yaml", "--json")
+    blocked = json.loads(ran.stdout)["blocked"]
+    place = folder / "kept" / "TOK"
+    assert (ran.returncode, blocked["code"]) == (3, "MissingSecret")
+    assert f"nobody here has the secret TOK; it was looked for in the file {place}" in blocked["reason"]
+    place.parent.mkdir()
+    place.write_text("token")
+    resumed = flowctl(folder, server, "resume", "@last", "--json")
+    assert (resumed.returncode, json.loads(resumed.stdout)["output"]) == (0, {"t": "***"}), resumed.stderr
 
 
 def test_how_far_a_killed_worker_came_is_told_to_the_next_one(

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from flowctl.backends import open_backend
+from flowctl.machine.core import BLOCKED_FOR
 from tests.temporal.server import Server
 
 ORDER = Path(__file__).resolve().parents[2] / "examples" / "order"
@@ -114,8 +116,16 @@ def test_a_worker_without_the_plugin_blocks_a_run_and_another_one_goes_on(
     blocked = said(flowctl("status", "b-1", "--json"))
     assert blocked["status"] == "blocked"
     assert "no plugin here registers the activity shop.reserve_inventory" in blocked["blocked"]["reason"]
+    assert flowctl("start", *start[1:-1], "b-2").returncode == 0
+    assert flowctl("worker", "--drain", FLOWCTL_PLUGINS_DIR=str(tmp_path / "empty")).returncode == 0
     cancelled = flowctl("cancel", "b-1", "--reason", "never mind", "--json")
     assert said(cancelled)["status"] == "cancelled", cancelled.stderr
+    before = time.monotonic()
+    resumed = flowctl("resume", "b-2", "--json", FLOWCTL_PLUGINS_DIR=str(tmp_path / "empty"))
+    assert said(resumed)["status"] == "blocked", resumed.stderr
+    resumed = flowctl("resume", "b-2", "--json")
+    assert said(resumed)["status"] == "completed", resumed.stderr
+    assert time.monotonic() - before < BLOCKED_FOR / 1000 / 2
 
 
 def test_people_pause_terminate_retry_and_replay_runs(flowctl: Flowctl) -> None:
@@ -127,6 +137,16 @@ def test_people_pause_terminate_retry_and_replay_runs(flowctl: Flowctl) -> None:
     assert flowctl("terminate", run["id"]).returncode == 0
     assert said(flowctl("status", run["id"], "--json"))["status"] == "terminated"
     assert flowctl("retry", run["id"]).returncode == 5
+
+
+def test_runs_that_are_cancelled_together_are_undone_though_a_worker_was_here_a_moment_ago(
+    flowctl: Flowctl,
+) -> None:
+    run = said(flowctl("run", str(ORDER / "order.yaml"), *INPUT, "-i", "amount=1500", "--json"))
+    assert run["status"] == "waiting"
+    cancelled = flowctl("cancel", "--all", "--reason", "never mind", "--json")
+    answer = {"id": run["id"], "status": "compensated", "error": None}
+    assert said(cancelled) == [answer], cancelled.stderr
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,11 @@ def test_a_run_that_waits_for_a_child_rests_if_the_child_does(
             raise RunNotFound(run_id)
         return Found()
 
+    async def is_calm(driving: Driving, workflow_id: str) -> bool:
+        return True
+
     monkeypatch.setattr(driving, "seen", seen)
+    monkeypatch.setattr(Driving, "_is_calm", is_calm)
     here: Any = None
     one = Driving("", here, "queue", None, here)
     assert asyncio.run(one._is_at_rest(a_run("waiting", waiting_for=CHILD), NOW)) is rests

@@ -24,7 +24,7 @@ from flowctl.errors import RunNotFound, UsageError
 from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Message, Where
 from flowctl.model import NO_POLICY, Policy
-from flowctl.runtimes.kin import payload_of
+from flowctl.runtimes.kin import check_sender, payload_of
 from flowctl.runtimes.operations import Operations, reaction
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.connection import Address, connect
@@ -129,8 +129,12 @@ class TemporalBackend:
         self._ask(held(work, reins))
 
     def is_live(self, run_id: str) -> bool:
-        """See ``Backend``: whether a worker listens to the queue."""
+        """See ``Backend``: whether a worker listens to the queue, or did until a moment ago."""
         return self._ask(self._driving.has_workers())
+
+    def is_taken(self, run_id: str) -> bool:
+        """See ``Backend``: whoever listens to the queue takes part."""
+        return False
 
     # --- finding and reading
 
@@ -315,6 +319,7 @@ class TemporalBackend:
         principal: str | None = None,
     ) -> dict[str, Any]:
         """See ``Backend``."""
+        check_sender(principal, dedup_id)
         found, at = self._seen(run_id), wall_clock()
         _, document = begun(self._ask(begin_of(self._client, workflow_id_of(run_id))))
         given = payload_of(document, name, payload)

@@ -13,6 +13,7 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.service import RPCError, RPCStatusCode
 
 from flowctl.backends import Observer
 from flowctl.backends.temporal.news import News
@@ -20,7 +21,7 @@ from flowctl.errors import RunNotFound
 from flowctl.journal import Entry, Run
 from flowctl.runtimes.temporal import workflow as workflows
 from flowctl.runtimes.temporal.connection import Address, backlog
-from flowctl.runtimes.temporal.remote import begin_of, check_functions, seen, workflow_id_of
+from flowctl.runtimes.temporal.remote import begin_of, check_functions, not_found, seen, workflow_id_of
 from flowctl.runtimes.temporal.working import working
 from flowctl.state import ENDED, RunStatus
 from flowctl.wall_clock import wall_clock
@@ -75,6 +76,7 @@ class Driving:
             self._task_queue,
             plugins.activities,
             secret=plugins.resolve_secret,
+            sought=plugins.secrets.sought,
             concurrency=concurrency,
             around=plugins.telemetry and plugins.telemetry.around,
             around_in_child=plugins.telemetry and plugins.telemetry.around_in_child,
@@ -100,9 +102,12 @@ class Driving:
     async def _watch(
         self, run_id: str, until: int, here: Sequence[workflows.Watched], tell: Tell, stop: asyncio.Event
     ) -> None:
-        """What is known here counts, or else what Temporal says."""
-        told, workflow_id = 0, workflow_id_of(run_id)
+        """What is known here counts, or else what Temporal says. A run rests if it does so after the moment
+        in which nothing was left for workers to hear of.
+        """
+        told, workflow_id, rests = 0, workflow_id_of(run_id), True
         while not stop.is_set():
+            calm = rests and await self._is_calm(workflow_id)
             ours = (workflow_id, self._task_queue)  # and not one that was replayed to be looked at
             host = next(
                 (each.host for each in reversed(here) if (each.workflow_id, each.task_queue) == ours), None
@@ -118,10 +123,11 @@ class Driving:
                 failing = found.failing
             tell(run, entries)
             told = max([told, *(entry.seq for entry in entries)])
-            if not failing and await self._is_at_rest(run, until):
-                if run.status in ENDED:
-                    with contextlib.suppress(WorkflowFailureError):
-                        await self._client.get_workflow_handle(workflow_id).result()
+            rests = not failing and await self._is_at_rest(run, until)
+            if rests and run.status in ENDED:
+                with contextlib.suppress(WorkflowFailureError):
+                    await self._client.get_workflow_handle(workflow_id).result()
+            if rests and (calm or run.status in ENDED):
                 return
             await _pause(stop, LOOK if host is not None else LOOK_AFAR)
 
@@ -139,10 +145,22 @@ class Driving:
     async def _is_child_at_rest(self, run_id: str, until: int) -> bool:
         """Not if it is about to begin, nor if it has ended, of which its parent is about to hear."""
         try:
+            if not await self._is_calm(workflow_id_of(run_id)):
+                return False
             child = (await seen(self._client, run_id)).run
         except RunNotFound:
             return False
         return child.status not in ENDED and await self._is_at_rest(child, until)
+
+    async def _is_calm(self, workflow_id: str) -> bool:
+        """Whether workers have acted on all that came. ``RunNotFound``."""
+        try:
+            described = await self._client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            raise not_found(workflow_id) from error
+        return not described.raw_description.HasField("pending_workflow_task")
 
     async def until_drained(self, stop: asyncio.Event) -> None:
         """Return once nothing is due."""
@@ -150,7 +168,7 @@ class Driving:
             await _pause(stop, LOOK_AFAR)
 
     async def has_workers(self) -> bool:
-        """Whether anybody listens to the queue."""
+        """Whether anybody listens to the queue. Temporal does not tell who has left it properly."""
         answer = await self._client.workflow_service.describe_task_queue(
             DescribeTaskQueueRequest(
                 namespace=self._client.namespace,

@@ -1,6 +1,7 @@
 """What people ask of a run on Temporal: what ``runtimes.operations`` does on a journal, by signals.
 
-Whether there is something to do, the run's state says, as far as Temporal has decided. A run that has ended
+Whether it is permitted, the run's state says, as far as Temporal has decided. Whether there is something to
+do, the run knows when it hears of it: it may have been asked for something else before. A run that has ended
 is retried by another Temporal run of the same workflow id, which takes the journal over.
 """
 
@@ -14,9 +15,10 @@ from temporalio.client import Client
 
 from flowctl.errors import RunClosed, RunNotFound
 from flowctl.journal import MessageKind, Run
+from flowctl.runtimes.kin import check_cancel
 from flowctl.runtimes.operations import Operations, children_of
 from flowctl.runtimes.temporal.remote import Seen, signal, workflow_id_of
-from flowctl.state import COMMANDS, DO, ENDED, RunStatus
+from flowctl.state import ENDED
 
 Look = Callable[[str], Awaitable[Seen]]
 """Finds a run."""
@@ -35,7 +37,8 @@ class Asking:
         self._clock = clock
 
     async def cancel(self, run_id: str, reason: str, *, principal: str | None = None) -> Run:
-        """Have it undone. A run that is compensating is."""
+        """Have it undone. A run that is compensating is. ``InvalidInput``."""
+        check_cancel(reason, principal)
         return await self._ask("cancel", run_id, {"reason": reason}, principal)
 
     async def pause(self, run_id: str, *, principal: str | None = None) -> Run:
@@ -47,11 +50,13 @@ class Asking:
         return await self._ask("unpause", run_id, principal=principal)
 
     async def resume(self, run_id: str, *, principal: str | None = None) -> Run:
-        """Lift a pause, if there is one. An ended run is left as it is."""
+        """Lift a pause, if there is one, and have what is blocked tried again. An ended run is left as it
+        is.
+        """
         found = await self._look(run_id)
-        if found.run.status != RunStatus.PAUSED:
+        if found.run.status in ENDED:
             return found.run
-        return await self.unpause(run_id, principal=principal)
+        return await self._ask("resume", run_id, principal=principal)
 
     async def terminate(self, run_id: str, *, principal: str | None = None) -> Run:
         """End it at once, with the children that it waits for. Temporal keeps nothing of who asks."""
@@ -85,7 +90,6 @@ class Asking:
     ) -> Run:
         found = await self._look(run_id)
         run = Operations(found.journal, self._clock).permitted(kind, run_id)
-        if COMMANDS[kind][RunStatus(run.status)] == DO:
-            about = {"data": data or {}, "principal": principal, "at": self._clock()}
-            await signal(self._client, workflow_id_of(run_id), f"_{kind}", about)
+        about = {"data": data or {}, "principal": principal, "at": self._clock()}
+        await signal(self._client, workflow_id_of(run_id), f"_{kind}", about)
         return run

@@ -7,6 +7,7 @@ An attempt that fails is a Temporal failure, with our outcome in its details. Wh
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -40,12 +41,19 @@ class Performs(Protocol):
 
 
 class Attempts:
-    """The activities, for ``Worker``."""
+    """The activities, for ``Worker``. ``sought`` says why there is no secret of a name."""
 
-    def __init__(self, performer: Performs, activities: Mapping[str, Activity], send: Send) -> None:
+    def __init__(
+        self,
+        performer: Performs,
+        activities: Mapping[str, Activity],
+        send: Send,
+        sought: Callable[[str], str],
+    ) -> None:
         self._performer = performer
         self._activities = activities
         self._send = send
+        self._sought = sought
 
     @activity.defn(dynamic=True)
     async def attempt(self, args: Sequence[RawValue]) -> RawValue:
@@ -71,15 +79,16 @@ class Attempts:
             return _blocked("UnknownActivity", f"no plugin here registers the activity {attempt.name}")
         ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         details: list[Any] = []
+        ours = contextvars.copy_context()  # what is heard comes from the activity's thread, or its runner
 
         def heard(come: bytes) -> None:
             details[:] = [msgspec.json.decode(come)]
-            activity.heartbeat(*details)
+            ours.run(activity.heartbeat, *details)
 
         try:
             handle = self._performer.perform(attempt, ended.set_result, heard)
         except MissingSecret as missing:
-            return _blocked("MissingSecret", f"nobody here has the secret {missing.name}")
+            return _blocked("MissingSecret", self._sought(missing.name))
         while not ended.done():
             try:
                 await asyncio.wait([ended], timeout=BEAT)

@@ -47,6 +47,7 @@ from flowctl.runtimes.kin import Kin
 from flowctl.runtimes.temporal.begin import Begin, to_chunks
 from flowctl.runtimes.temporal.card import Showing
 from flowctl.runtimes.temporal.kindred import Errands, described, remember
+from flowctl.runtimes.temporal.messages import message_from
 from flowctl.runtimes.temporal.wire import attempt_to_json, outcome_from_json, raw
 from flowctl.runtimes.temporal.witness import decided
 from flowctl.state import ENDED, RunStatus
@@ -117,20 +118,20 @@ class TemporalHost:
         if self._machine is not None:
             self._machine.drop()
 
-    def hear(self, kind: MessageKind, name: str, about: Mapping[str, Any]) -> None:
-        """A message for the run. A signal that does not fit its document is as if it had not been sent;
-        whoever sends it by flowctl is told so before.
+    def hear(self, kind: MessageKind, name: str, about: Any) -> None:
+        """A message for the run. One that is none, or a signal that does not fit its document, is as if it
+        had not been sent; whoever sends it by flowctl is told so before.
         """
         run = self.run()
-        data = about.get("payload") if kind == "signal" else about.get("data", {})
-        if kind == "signal":
-            try:
-                data = self.kin.payload_of(run, name, data)
-            except FlowctlError:
-                workflow.logger.warning("run %s was sent a signal %s that it does not take", run.id, name)
-                return
-        at = min(self.now(), about.get("at", self.now()))  # it may have been sent while no worker was there
-        message = Message(run.id, kind, name, data, at, about.get("principal"), about.get("dedup_id"))
+        try:
+            told = message_from(kind, about)
+            data = self.kin.payload_of(run, name, told.payload) if kind == "signal" else told.data
+        except (FlowctlError, msgspec.ValidationError):
+            self.refuse(name if kind == "signal" else f"_{kind}")
+            return
+        now = self.now()  # it may have been sent while no worker was there
+        at = now if told.at is None else min(now, told.at)
+        message = Message(run.id, kind, name, data, at, told.principal, told.dedup_id)
         try:
             self.journal.deliver(message)
         except RunClosed:
@@ -139,6 +140,10 @@ class TemporalHost:
         if machine is not None:
             self._ring_before(at)
             machine.receive(self.journal.inbox(run.id, machine.seen))
+
+    def refuse(self, name: str) -> None:
+        """Say that a message is not heard: whatever anybody can send must not be a mistake of the run."""
+        workflow.logger.warning("run %s was sent a signal %s that it does not take", self.run_id, name)
 
     def _ring_before(self, at: int) -> None:
         """Let the timers ring that were due before a message was sent. Temporal hands over messages first."""

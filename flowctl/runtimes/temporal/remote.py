@@ -6,7 +6,9 @@ worker, and shows a run that has ended as well as one that goes on.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 from temporalio import workflow
@@ -23,7 +25,7 @@ from flowctl.journal import Document, Run
 from flowctl.journal.memory import MemoryJournal
 from flowctl.journal.moving import unpack
 from flowctl.machine import block
-from flowctl.runtimes.kin import payload_of
+from flowctl.runtimes.kin import check_sender, payload_of
 from flowctl.runtimes.operations import Operations
 from flowctl.runtimes.temporal import failing
 from flowctl.runtimes.temporal import workflow as workflows
@@ -154,11 +156,29 @@ async def _read(client: Client, history: WorkflowHistory, by: type[Any]) -> tupl
     taken it up yet, as a replay would go ahead. ``ExpressionError`` if this process lacks a function of it.
     """
     begin = await _begin_in(client, history.events[0])
-    if any(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED for event in history.events):
+    decided = _decided(history)
+    if decided is not None:
         check_functions(begin)
-        host = await _replayed(history, client.namespace, by)
+        host = await _replayed(decided, client.namespace, by)
         return host.run_id, host.journal
     return begin.run_id, MemoryJournal(unpack(begin.store))
+
+
+def _decided(history: WorkflowHistory) -> WorkflowHistory | None:
+    """What a worker has decided, up to the commands of the last workflow task that was done; None if there is
+    none. A replay would act on what came after that, as no worker may ever do.
+    """
+    events = list(history.events)
+    for last in range(len(events) - 1, -1, -1):
+        if events[last].event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+            after = itertools.takewhile(partial(_is_command_of, events[last].event_id), events[last + 1 :])
+            return WorkflowHistory(history.workflow_id, [*events[: last + 1], *after])
+    return None
+
+
+def _is_command_of(task: int, event: HistoryEvent) -> bool:
+    attributes = getattr(event, event.WhichOneof("attributes") or "", None)
+    return getattr(attributes, "workflow_task_completed_event_id", None) == task
 
 
 async def _replayed(history: WorkflowHistory, namespace: str, by: type[Any]) -> TemporalHost:
@@ -178,6 +198,7 @@ async def send(client: Client, about: Mapping[str, Any]) -> Outcome:
     """Send a signal for a run, as ``send_signal`` asks. ``RunNotFound``, ``RunClosed``, ``UnknownSignal``,
     ``InvalidInput``.
     """
+    check_sender(about.get("principal"), about.get("dedup_id"))
     target = workflow_id_of(about["run"])
     run, document = begun(await begin_of(client, target))
     given = payload_of(document, about["signal"], about.get("payload"))

@@ -116,15 +116,17 @@ class FlowctlRun:
         """A signal of the document, or a request: ``{payload or data, principal, dedup_id}``. What other
         programs send is the payload itself.
         """
-        converter = workflow.payload_converter()
-        about = converter.from_payload(args[0].payload) if args else None
-        kind = name.removeprefix("_")
-        if name != kind:
-            if kind in REQUESTS and isinstance(about, Mapping):
-                self.host.hear(kind, kind, about)  # type: ignore[arg-type]
+        try:
+            about = workflow.payload_converter().from_payload(args[0].payload) if args else None
+        except Exception:  # whatever converters raise for what others have written
+            self.host.refuse(name)
             return
-        ours = isinstance(about, Mapping) and "flowctl" in about
-        self.host.hear("signal", name, about if ours else {"payload": about})  # type: ignore[arg-type]
+        kind = name.removeprefix("_")
+        if name == kind:
+            ours = isinstance(about, Mapping) and "flowctl" in about
+            self.host.hear("signal", name, about if ours else {"payload": about})
+        elif kind in REQUESTS:
+            self.host.hear(kind, kind, about)  # type: ignore[arg-type]
 
     @workflow.query
     def status(self) -> dict[str, Any]:

@@ -44,13 +44,14 @@ async def working(
     activities: Mapping[str, Activity],
     *,
     secret: Callable[[str], str | None],
+    sought: Callable[[str], str],
     concurrency: int | None = None,
     around: Around | None = None,
     around_in_child: Around | None = None,
     listener: Listener | None = None,
 ) -> AsyncIterator[Worker]:
-    """Work in this process for as long as the context lasts. ``secret`` has the text of a secret or None; for
-    the others see ``Performer``.
+    """Work in this process for as long as the context lasts. ``secret`` has the text of a secret or None, and
+    ``sought`` says why there is none; for the others see ``Performer``.
     """
     performer = Performer(
         activities,
@@ -59,7 +60,7 @@ async def working(
         around=around,
         around_in_child=around_in_child,
     )
-    attempts = Attempts(performer, activities, lambda about: send(client, about))
+    attempts = Attempts(performer, activities, lambda about: send(client, about), sought)
     witness = Witness(client, *listener) if listener is not None else None
     worker = Worker(
         client,
