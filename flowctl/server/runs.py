@@ -207,17 +207,16 @@ def _start(backend: Backend, ask: Ask) -> Any:
     else:
         workflow, source = documents.deployed(backend, body.workflow)
     children = documents.closure_of(backend, workflow)
-    asked = StartRequest(
-        workflow, source, body.input, id=_id_for(ask), principal=ask.grant.name, children=children
-    )
+    chosen = _id_for(ask, workflow.name)
+    asked = StartRequest(workflow, source, body.input, id=chosen, principal=ask.grant.name, children=children)
     run_id, created = backend.start(asked)
     answer = {"id": run_id, "workflow_id": run_id.partition("~")[0], "created": created}
     return Answer(answer, status=201 if created else 200)
 
 
-def _id_for(ask: Ask) -> str | None:
+def _id_for(ask: Ask, workflow: str) -> str | None:
     """The id that was asked for, or that the client's idempotency key stands for: asking again finds the run
-    that is there. Nothing but client and key makes it, so another document or input gets no other run.
+    that is there. People read it, so it begins with the workflow's name: a key is of one workflow.
     """
     key = ask.key()
     if key is None:
@@ -228,7 +227,7 @@ def _id_for(ask: Ask) -> str | None:
             hint="leave out the header: a start with an id can be repeated as it is",
         )
     digest = hashlib.sha256(f"{ask.grant.name}\0{key}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"key-{digest[:26]}"
+    return f"{workflow[:60]}-{digest[:26]}"
 
 
 def _signal(backend: Backend, ask: Ask) -> Any:

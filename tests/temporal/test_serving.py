@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -46,31 +47,30 @@ def test_runs_are_shown_signalled_and_worked_on(
     monkeypatch.chdir(tmp_path)
     url = server.url(task_queue="serving")
     plugins = load(entry_points=False)
-    backend = open_backend(url, plugins=plugins)
-    run_id, _ = backend.start(Documents(backend, plugins).request(DOCUMENT, {}, "one", None))
-    command = [
-        sys.executable,
-        "-m",
-        "flowctl",
-        "serve",
-        "--db",
-        url,
-        "--port",
-        "0",
-        "--workers",
-        "1",
-        "--json",
-    ]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as serving:
-        try:
-            assert serving.stdout is not None
-            said = json.loads("".join(iter(serving.stdout.readline, "}\n")) + "}")
-            ask = Api(said["port"], Path(said["tokens"]))
-            assert Path(said["tokens"]) == tmp_path / ".flowctl" / "temporal.tokens"
-            assert [run["id"] for run in ask("/runs")["runs"]] == [run_id]
-            ask(f"/runs/{run_id}/signals/go", {"payload": 7})
-            assert backend.drive(run_id, wait=0)["output"] == 7
-            assert ask(f"/runs/{run_id}")["status"] == "completed"
-        finally:
-            serving.terminate()
-    backend.close()
+    with contextlib.closing(open_backend(url, plugins=plugins)) as backend:
+        run_id, _ = backend.start(Documents(backend, plugins).request(DOCUMENT, {}, None, None))
+        command = [
+            sys.executable,
+            "-m",
+            "flowctl",
+            "serve",
+            "--db",
+            url,
+            "--port",
+            "0",
+            "--workers",
+            "1",
+            "--json",
+        ]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as serving:
+            try:
+                assert serving.stdout is not None
+                said = json.loads("".join(iter(serving.stdout.readline, "}\n")) + "}")
+                ask = Api(said["port"], Path(said["tokens"]))
+                assert Path(said["tokens"]) == tmp_path / ".flowctl" / "temporal.tokens"
+                assert [run["id"] for run in ask("/runs")["runs"]] == [run_id]
+                ask(f"/runs/{run_id}/signals/go", {"payload": 7})
+                assert backend.drive(run_id, wait=0)["output"] == 7
+                assert ask(f"/runs/{run_id}")["status"] == "completed"
+            finally:
+                serving.terminate()
