@@ -451,7 +451,7 @@ cases:
     expect: {{status: completed}}
   - case: this is not so
     mocks: {{tell.thread: {{return: "${{{{ args.text }}}}"}}}}
-    expect: {{status: failed, calls: [s9#1]}}
+    expect: {{status: failed, calls: [s9#2]}}
 """
 
 

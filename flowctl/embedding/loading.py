@@ -222,9 +222,7 @@ def check_texts(**given: Any) -> None:
     from flowctl import values
 
     for name, value in given.items():
-        if not isinstance(value, str | None):
-            raise InvalidInput(f"{name} is {values.kind_of(value)}", hint="give a text")
-        values.check(to_json(value), name)
+        values.check_text(value, f"the {name}")
 
 
 def is_text(source: str) -> bool:
