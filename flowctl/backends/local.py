@@ -13,7 +13,7 @@ from flowctl.backends.answers import answer
 from flowctl.backends.reading import Readings, lines_before, lines_of
 from flowctl.errors import NotFound, RunNotFound
 from flowctl.journal import Change, Definition, Journal, Run, Where
-from flowctl.state import COMMANDS, RunStatus
+from flowctl.state import RunStatus
 from flowctl.status import folded, status_document, summary
 from flowctl.wall_clock import wall_clock
 
@@ -332,10 +332,9 @@ class LocalBackend:
 
     def reactions(self, run_id: str) -> dict[str, str]:
         """See ``Backend``."""
-        from flowctl.runtimes.operations import reaction
+        from flowctl.runtimes.operations import reactions
 
-        run = self._run(run_id)
-        return {command: reaction(command, run) for command in COMMANDS}
+        return reactions(self._run(run_id))
 
     def is_live(self, run_id: str) -> bool:
         """See ``Backend``."""

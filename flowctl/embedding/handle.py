@@ -107,7 +107,7 @@ class Handle:
         """Deliver a signal; with a ``dedup_id`` once, however often it is sent. ``UnknownSignal``,
         ``InvalidInput``, ``RunClosed``.
         """
-        check_texts(name=name, dedup_id=dedup_id, principal=principal)
+        check_texts(name=name)
         data = to_json(payload)
         await self._tell(
             lambda backend, run_id: backend.signal(run_id, name, data, dedup_id=dedup_id, principal=principal)
@@ -115,7 +115,6 @@ class Handle:
 
     async def cancel(self, reason: str = "cancelled", *, principal: str | None = None) -> None:
         """Ask the run to stop and undo what it did; ``result`` raises how that ended. ``RunClosed``."""
-        check_texts(reason=reason, principal=principal)
         await self._tell(lambda backend, run_id: backend.cancel(run_id, reason, principal=principal))
 
     async def terminate(self) -> None:
@@ -140,7 +139,7 @@ class Handle:
         """A new run that repeats this one from the step ``start`` on, with its input or another.
         ``NotServed``, ``InvalidInput``, ``UsageError``.
         """
-        check_texts(start=start, principal=principal)
+        check_texts(start=start)
         other = None if input is None else input_of(input)
         answer = await self._tell(
             lambda backend, run_id: backend.replay(run_id, start, input=other, principal=principal)

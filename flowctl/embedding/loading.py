@@ -179,7 +179,7 @@ class Documents:
         """A run to start; raises what ``read`` does, ``InvalidInput`` and ``UnknownActivity``."""
         from flowctl.backends import StartRequest
 
-        check_texts(id=id, principal=principal)
+        check_texts(id=id)
         workflow, text, folder = self.read(source)
         known = {reference: child.workflow for reference, child in self.children(source).items()}
         children = self._finder.closure_of(workflow, folder, known)
@@ -218,7 +218,9 @@ class Filters(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def check_texts(**given: Any) -> None:
-    """``InvalidInput`` for an argument that is no text, before a journal fails because of it."""
+    """``InvalidInput`` for an argument that is no text, before a journal fails because of it. Who sends a
+    message, and why, whoever accepts it looks at.
+    """
     from flowctl import values
 
     for name, value in given.items():

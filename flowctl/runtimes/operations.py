@@ -151,6 +151,11 @@ def reaction(command: str, run: Run) -> str:
     return COMMANDS[command][RunStatus(run.status)]
 
 
+def reactions(run: Run) -> dict[str, str]:
+    """The same of every command."""
+    return {command: reaction(command, run) for command in COMMANDS}
+
+
 def children_of(run: Run, entries: Iterable[Entry]) -> tuple[list[str], list[str]]:
     """The children that a run waits for, those whose step has not ended; and those that end with it."""
     called: dict[str, str] = {}

@@ -25,14 +25,14 @@ from flowctl.expressions import FUNCTIONS
 from flowctl.journal import Message, Where
 from flowctl.model import NO_POLICY, Policy
 from flowctl.runtimes.kin import check_sender, payload_of
-from flowctl.runtimes.operations import Operations, reaction
+from flowctl.runtimes.operations import Operations, reactions
 from flowctl.runtimes.temporal.asking import Asking
 from flowctl.runtimes.temporal.connection import Address, connect
 from flowctl.runtimes.temporal.host import equip
 from flowctl.runtimes.temporal.refusals import refused, refused_by_text
 from flowctl.runtimes.temporal.remote import Seen, begin_of, begun, seen, signal, workflow_id_of
 from flowctl.runtimes.versions import Versions
-from flowctl.state import COMMANDS, ENDED, LIVE, RunStatus
+from flowctl.state import ENDED, LIVE, RunStatus
 from flowctl.status import Fold, SecretPaths, history_lines, status_document
 from flowctl.wall_clock import wall_clock
 
@@ -358,8 +358,7 @@ class TemporalBackend:
 
     def reactions(self, run_id: str) -> dict[str, str]:
         """See ``Backend``."""
-        run = self._seen(run_id).run
-        return {command: reaction(command, run) for command in COMMANDS}
+        return reactions(self._seen(run_id).run)
 
     def replay(
         self,

@@ -233,14 +233,11 @@ class _Errand:
     async def _run(self) -> None:
         try:
             outcome = await _KINDS[self._attempt.kind](self._errands, self._attempt, self)
-        except ExpressionError as error:
-            self._errands.host.fail(error)
-            return
-        except FlowctlError as error:
-            outcome = Outcome(failure=failure_of(error))
         except Exception as error:
-            self._errands.host.fail(error)
-            return
+            if not isinstance(error, FlowctlError) or isinstance(error, ExpressionError):
+                self._errands.host.fail(error)
+                return
+            outcome = Outcome(failure=failure_of(error))
         self._done(outcome)
 
     @property

@@ -116,11 +116,12 @@ async def seen(client: Client, run_id: str, *, by: type[Any] = FlowctlRun) -> Se
 def _see_failing(history: WorkflowHistory, found: Seen) -> None:
     """A run that cannot be driven does not say so itself."""
     blocked = failing.why(history)
-    run = found.journal.claim(found.run.id) if blocked is not None else None
-    if run is not None and blocked is not None and run.status not in ENDED:
-        at = history.events[-1].event_time.ToMilliseconds()
-        found.journal.commit([block(run, blocked, at, 0)])
-        found.failing = True
+    if blocked is None or found.run.status in ENDED:
+        return
+    run = found.journal.claim(found.run.id)
+    assert run is not None, "nobody else uses this journal"
+    found.journal.commit([block(run, blocked, history.events[-1].event_time.ToMilliseconds(), 0)])
+    found.failing = True
 
 
 async def _see_termination(handle: WorkflowHandle[Any, Any], found: Seen) -> None:
